@@ -1,0 +1,3 @@
+//! journal
+pub use error::Error;
+mod error;
