@@ -1,1 +1,29 @@
-//! records
+//! A database as rehome sees it: a schema, exact values, pages by key, atomic batches.
+//!
+//! Two kinds of database stand behind the same two traits: a SQLite file and a Cloudflare D1
+//! database behind its REST API. [`ReadDatabase`] answers questions; [`WriteDatabase`] performs
+//! one atomic request, once. Code that must not write (a check, a plan, a verification) is given
+//! only the former, so that it cannot: by type, not by a flag.
+//!
+//! On top of them stand the schema ([`schema`]), the columns that carry the ids of users and
+//! organizations ([`ids`]), the rewriting of rows ([`rewrite`]), the spans of rows that move as
+//! one unit ([`span`]), and the workers that the engine of `rehome-core` drives ([`import`]).
+//!
+//! What the crate promises: no value changes on its way, whatever its type (64-bit integers,
+//! doubles, blobs, text with NUL or broken UTF-8); a row of the live application is never
+//! overwritten; and everything that was written is known by key, so that a lost answer can be
+//! settled and a rollback can tell our rows from theirs.
+//!
+//! It knows nothing of Clerk, prints nothing, and reads no environment.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod d1;
+pub mod database;
+pub mod sqlite;
+pub mod value;
+
+pub use database::{
+    DatabaseIdentity, DatabaseKind, Limits, ReadDatabase, Refusal, Rows, Select, Statement,
+    WriteDatabase, Written,
+};
+pub use value::Value;

@@ -1,0 +1,176 @@
+//! The one place that sends to D1: paced, with timeouts, bounded answers, no redirects.
+//!
+//! It tells apart what it can know for certain: *never sent* (no connection was made), *answered*
+//! (a status and a whole body), and *lost* (anything in between). What an answer means is not
+//! decided here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rehome_core::pacer::Pacer;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, redirect};
+use secrecy::{ExposeSecret, SecretString};
+
+/// No answer is larger than this: a span holds about a megabyte, twice that in hexadecimal.
+const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
+/// How long to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// What came back.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// The server answered, and the whole answer was read.
+    Answered {
+        status: u16,
+        body: Vec<u8>,
+        retry_after: Option<Duration>,
+    },
+    /// No connection was made: nothing was sent.
+    NotSent { reason: String },
+    /// Something was sent, and no whole answer came back.
+    Lost { reason: String },
+}
+
+pub(super) struct Transport {
+    http: reqwest::Client,
+    base: String,
+    authorization: HeaderValue,
+    pacer: Arc<Pacer>,
+}
+
+impl Transport {
+    /// A transport to `base`; the error says in words what is wrong with the settings.
+    pub(super) fn new(
+        base: &str,
+        token: SecretString,
+        pacer: Arc<Pacer>,
+        timeout: Duration,
+    ) -> Result<Self, String> {
+        let base = base.trim_end_matches('/').to_owned();
+        let url = reqwest::Url::parse(&base).map_err(|error| format!("api_url {base}: {error}"))?;
+        let local = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+        if url.scheme() != "https" && !local {
+            return Err(format!(
+                "api_url {base}: a token is sent over https only (plain http to this machine)"
+            ));
+        }
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+            .map_err(|_| "the api token holds characters that no header can".to_owned())?;
+        authorization.set_sensitive(true);
+        // The provider is the process's; whoever comes first installs it.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(timeout)
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("rehome/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| chain(&error))?;
+        Ok(Self {
+            http,
+            base,
+            authorization,
+            pacer,
+        })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &serde_json::Value) -> Reply {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> Reply {
+        self.pacer.turn().await;
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, self.authorization.clone());
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .headers(headers);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let reply = match request.send().await {
+            Ok(response) => read(response).await,
+            Err(error) if error.is_connect() || error.is_builder() => Reply::NotSent {
+                reason: chain(&error),
+            },
+            Err(error) => Reply::Lost {
+                reason: chain(&error),
+            },
+        };
+        self.learn(&reply);
+        reply
+    }
+
+    /// Slows everybody down on trouble, and holds everybody for as long as the server asks.
+    fn learn(&self, reply: &Reply) {
+        match reply {
+            Reply::Answered {
+                status: 429,
+                retry_after,
+                ..
+            } => {
+                self.pacer.trouble();
+                if let Some(pause) = retry_after {
+                    self.pacer.pause(*pause);
+                }
+            }
+            Reply::Answered { status, .. } if *status < 500 => self.pacer.success(),
+            Reply::Answered { .. } | Reply::NotSent { .. } | Reply::Lost { .. } => {
+                self.pacer.trouble();
+            }
+        }
+    }
+}
+
+async fn read(mut response: reqwest::Response) -> Reply {
+    let status = response.status().as_u16();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.trim().parse().ok())
+        .map(|seconds: u64| Duration::from_secs(seconds.min(3600)));
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST_ANSWER => {
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Some(_)) => {
+                return Reply::Lost {
+                    reason: format!("an answer of more than {LARGEST_ANSWER} bytes"),
+                };
+            }
+            Ok(None) => {
+                return Reply::Answered {
+                    status,
+                    body,
+                    retry_after,
+                };
+            }
+            Err(error) => {
+                return Reply::Lost {
+                    reason: chain(&error),
+                };
+            }
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
