@@ -1,0 +1,459 @@
+//! One emulated database: runs the statements of a request in one transaction and reports on each.
+//!
+//! All or nothing: the first error rolls everything back, deferred foreign keys are checked at the
+//! commit, and switches that a statement set are put back afterwards. What a request changed is
+//! added to the counters, and moves the bookmark, only when it has committed.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::mem;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, StatementStatus};
+
+use super::authorizer::{Gate, RESET_SWITCHES};
+use super::bookmark::Position;
+use super::counters::{Effects, Pending};
+use super::errors::SqlError;
+use super::statements;
+use super::storage::{self, Changes};
+use super::values;
+
+/// How `results` looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `/query`: an array of objects.
+    Objects,
+    /// `/raw`: `{columns, rows}`.
+    Raw,
+}
+
+/// One entry of a request: a text of one or more statements and the parameters of its last one.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) sql: String,
+    pub(crate) params: Vec<Value>,
+}
+
+/// A database and everything that is counted about it.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) uuid: String,
+    pub(crate) name: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) path: PathBuf,
+    connection: Mutex<Connection>,
+    gate: Arc<Gate>,
+    changes: Changes,
+    effects: Mutex<Effects>,
+    seen_data_version: Mutex<i64>,
+}
+
+impl Database {
+    /// Opens or creates the file at `path`.
+    ///
+    /// # Errors
+    /// When SQLite cannot open or prepare it.
+    pub(crate) fn open(uuid: String, name: String, path: PathBuf) -> rusqlite::Result<Self> {
+        let gate = Arc::new(Gate::default());
+        let changes = Changes::default();
+        let connection = storage::open_guarded(&path, &gate, &changes)?;
+        let database = Self {
+            uuid,
+            name,
+            created_at: Timestamp::now(),
+            path,
+            connection: Mutex::new(connection),
+            gate,
+            changes,
+            effects: Mutex::default(),
+            seen_data_version: Mutex::default(),
+        };
+        let seen = database
+            .gate
+            .open(|| data_version(&lock(&database.connection)))?;
+        *lock(&database.seen_data_version) = seen;
+        Ok(database)
+    }
+
+    /// Runs a request.
+    ///
+    /// Returns the JSON array of its results, one per statement.
+    ///
+    /// # Errors
+    /// The first statement's failure, or the commit's; nothing of the request is kept then.
+    pub(crate) fn run(&self, entries: Vec<Entry>, shape: Shape) -> Result<String, SqlError> {
+        let connection = lock(&self.connection);
+        self.own(|| connection.execute_batch("BEGIN IMMEDIATE"))?;
+        self.gate.take_transaction_refused();
+        lock(&self.changes).clear();
+        let outcome =
+            self.statements(&connection, entries, shape)
+                .and_then(|(results, pending)| {
+                    self.own(|| connection.execute_batch("COMMIT"))?;
+                    Ok((results, pending))
+                });
+        if outcome.is_err() && !connection.is_autocommit() {
+            self.own(|| connection.execute_batch("ROLLBACK"))?;
+        }
+        if self.gate.take_switched() {
+            self.own(|| connection.execute_batch(RESET_SWITCHES))?;
+        }
+        match outcome {
+            Ok((results, pending)) => {
+                lock(&self.effects).commit(pending);
+                Ok(results)
+            }
+            Err(error) => {
+                lock(&self.effects).fail();
+                Err(error)
+            }
+        }
+    }
+
+    fn statements(
+        &self,
+        connection: &Connection,
+        entries: Vec<Entry>,
+        shape: Shape,
+    ) -> Result<(String, Pending), SqlError> {
+        let before = (
+            connection.total_changes(),
+            self.own(|| schema_version(connection))?,
+        );
+        let mut out = String::from("[");
+        for entry in entries {
+            let parts = statements::split(&entry.sql);
+            let Some((last, first)) = parts.split_last() else {
+                return Err(SqlError::generic("No SQL statements detected."));
+            };
+            for sql in first {
+                self.statement(connection, sql, None, shape, &mut out)?;
+            }
+            self.statement(connection, last, Some(entry.params), shape, &mut out)?;
+        }
+        out.push(']');
+        let total = connection.total_changes().saturating_sub(before.0);
+        let after = (
+            connection.total_changes(),
+            self.own(|| schema_version(connection))?,
+        );
+        let changes = mem::take(&mut *lock(&self.changes));
+        let pending = self
+            .gate
+            .open(|| Pending::resolve(connection, changes, total));
+        if after != before {
+            self.own(|| advance(connection))?;
+        }
+        Ok((out, pending))
+    }
+
+    /// Runs one statement and appends its result; `params` is `None` for all but the last of a text.
+    fn statement(
+        &self,
+        connection: &Connection,
+        sql: &str,
+        params: Option<Vec<Value>>,
+        shape: Shape,
+        out: &mut String,
+    ) -> Result<(), SqlError> {
+        let started = Instant::now();
+        let size_before = self.own(|| size(connection))?;
+        let changes_before = connection.total_changes();
+        let rowid_before = connection.last_insert_rowid();
+        let seen = lock(&self.changes).len();
+
+        let mut statement = connection.prepare(sql).map_err(|error| {
+            if self.gate.take_transaction_refused() {
+                SqlError::transaction()
+            } else {
+                SqlError::from(error)
+            }
+        })?;
+        let wanted = statement.parameter_count();
+        match params {
+            None if wanted > 0 => {
+                return Err(SqlError::generic(
+                    "When executing multiple SQL statements in a single call, only the last \
+                     statement can have parameters.",
+                ));
+            }
+            None => {}
+            Some(params) => {
+                if params.len() != wanted {
+                    return Err(SqlError::generic(
+                        "Wrong number of parameter bindings for SQL query.",
+                    ));
+                }
+                for (at, value) in params.into_iter().enumerate() {
+                    statement.raw_bind_parameter(at + 1, value)?;
+                }
+            }
+        }
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str("{\"results\":");
+        let delivered = rows(&mut statement, shape, out)?;
+        let scanned =
+            u64::try_from(statement.get_status(StatementStatus::FullscanStep)).unwrap_or(0);
+        drop(statement);
+
+        let written = self.rows_written(connection, seen, changes_before)?;
+        let changes = connection.total_changes().saturating_sub(changes_before);
+        let rowid = connection.last_insert_rowid();
+        let size_after = self.own(|| size(connection))?;
+        let meta = Meta {
+            milliseconds: started.elapsed().as_secs_f64() * 1000.0,
+            changes,
+            last_row_id: rowid,
+            changed: changes > 0 || rowid != rowid_before || size_after != size_before,
+            size_after,
+            rows_read: delivered.max(scanned),
+            rows_written: written,
+        };
+        meta.write(out);
+        Ok(())
+    }
+
+    /// Rows and index entries written by the last statement: each row counts once for its table and
+    /// once for each of the table's indexes, as D1 bills it.
+    fn rows_written(
+        &self,
+        connection: &Connection,
+        seen: usize,
+        changes_before: u64,
+    ) -> Result<u64, SqlError> {
+        let mut per_table: HashMap<String, u64> = HashMap::new();
+        let mut named: u64 = 0;
+        for change in lock(&self.changes).iter().skip(seen) {
+            named += 1;
+            match per_table.get_mut(&change.table) {
+                Some(count) => *count += 1,
+                None => drop(per_table.insert(change.table.clone(), 1)),
+            }
+        }
+        let total = connection.total_changes().saturating_sub(changes_before);
+        let mut written = total.saturating_sub(named);
+        for (table, count) in per_table {
+            let indexes: u32 = self.own(|| {
+                connection.query_row(
+                    "SELECT count(*) FROM pragma_index_list(?1)",
+                    [&table],
+                    |row| row.get(0),
+                )
+            })?;
+            written += count * (1 + u64::from(indexes));
+        }
+        Ok(written)
+    }
+
+    /// The current bookmark. A write by a connection outside the emulator moves it too.
+    ///
+    /// # Errors
+    /// When the position cannot be read or kept.
+    pub(crate) fn bookmark(&self) -> Result<String, SqlError> {
+        let connection = lock(&self.connection);
+        let position = self.own(|| {
+            let seen = data_version(&connection)?;
+            let mut last = lock(&self.seen_data_version);
+            if *last != seen {
+                *last = seen;
+                advance(&connection)?;
+            }
+            position(&connection)
+        })?;
+        Ok(position.bookmark(&self.uuid))
+    }
+
+    /// Size of the file in bytes and number of the user's tables.
+    ///
+    /// # Errors
+    /// When SQLite cannot tell.
+    pub(crate) fn describe(&self) -> Result<(u64, u32), SqlError> {
+        let connection = lock(&self.connection);
+        Ok(self.own(|| {
+            let tables = connection.query_row(
+                "SELECT count(*) FROM sqlite_schema WHERE type = 'table' \
+                 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE '\\_cf\\_%' ESCAPE '\\'",
+                [],
+                |row| row.get(0),
+            )?;
+            rusqlite::Result::Ok((size(&connection)?, tables))
+        })?)
+    }
+
+    /// What reached this database so far.
+    pub(crate) fn effects(&self) -> Effects {
+        lock(&self.effects).clone()
+    }
+
+    /// Runs the emulator's own SQL, past the authorizer.
+    fn own<T>(&self, body: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.gate.open(body)
+    }
+}
+
+/// A panic elsewhere leaves SQLite's own state consistent, so a poisoned lock is still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Steps a statement to its end and appends its rows; returns how many there were.
+fn rows(
+    statement: &mut rusqlite::Statement<'_>,
+    shape: Shape,
+    out: &mut String,
+) -> Result<u64, SqlError> {
+    let names: Vec<String> = statement
+        .column_names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let (order, labels): (Vec<usize>, Vec<String>) = match shape {
+        Shape::Raw => ((0..names.len()).collect(), Vec::new()),
+        Shape::Objects => {
+            let order = values::object_order(&names);
+            let labels = order
+                .iter()
+                .map(|&position| {
+                    let mut label = String::new();
+                    values::write_string(
+                        &mut label,
+                        names.get(position).map_or("", String::as_str),
+                    );
+                    label.push(':');
+                    label
+                })
+                .collect();
+            (order, labels)
+        }
+    };
+    if shape == Shape::Raw {
+        out.push_str("{\"columns\":[");
+        for (at, name) in names.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            values::write_string(out, name);
+        }
+        out.push_str("],\"rows\":");
+    }
+    let (open, close) = match shape {
+        Shape::Raw => ('[', ']'),
+        Shape::Objects => ('{', '}'),
+    };
+    out.push('[');
+    let mut delivered = 0;
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        if delivered > 0 {
+            out.push(',');
+        }
+        delivered += 1;
+        out.push(open);
+        for (at, &position) in order.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            out.push_str(labels.get(at).map_or("", String::as_str));
+            values::write_value(out, row.get_ref(position)?);
+        }
+        out.push(close);
+    }
+    out.push(']');
+    if shape == Shape::Raw {
+        out.push('}');
+    }
+    Ok(delivered)
+}
+
+/// The figures D1 adds to each result.
+struct Meta {
+    milliseconds: f64,
+    changes: u64,
+    last_row_id: i64,
+    changed: bool,
+    size_after: u64,
+    /// Rows delivered or steps of full scans, whichever is more. D1 counts inside the engine; this
+    /// is close for pages by key and for scans.
+    rows_read: u64,
+    rows_written: u64,
+}
+
+impl Meta {
+    fn write(&self, out: &mut String) {
+        let mut duration = String::new();
+        values::write_number(&mut duration, self.milliseconds);
+        let mut last_row_id = String::new();
+        // The same loss as for any integer of a row.
+        values::write_value(&mut last_row_id, ValueRef::Integer(self.last_row_id));
+        let Self {
+            changes,
+            changed,
+            size_after,
+            rows_read,
+            rows_written,
+            ..
+        } = self;
+        // Writing into a String cannot fail.
+        let _infallible = write!(
+            out,
+            ",\"success\":true,\"meta\":{{\"served_by\":\"rehome-emulator\",\
+             \"served_by_region\":\"WEUR\",\"served_by_colo\":\"AMS\",\"served_by_primary\":true,\
+             \"timings\":{{\"sql_duration_ms\":{duration}}},\"duration\":{duration},\
+             \"changes\":{changes},\"last_row_id\":{last_row_id},\"changed_db\":{changed},\
+             \"size_after\":{size_after},\"rows_read\":{rows_read},\
+             \"rows_written\":{rows_written},\"total_attempts\":1}}}}",
+        );
+    }
+}
+
+fn size(connection: &Connection) -> rusqlite::Result<u64> {
+    let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    Ok(u64::from(pages) * u64::from(page))
+}
+
+fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "schema_version", |row| row.get(0))
+}
+
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "data_version", |row| row.get(0))
+}
+
+/// Reads the bookmark's position from Cloudflare's own table.
+fn position(connection: &Connection) -> rusqlite::Result<Position> {
+    let stored = connection
+        .query_row(
+            "SELECT value ->> 'sequence', value ->> 'day' FROM _cf_KV WHERE key = 'bookmark'",
+            [],
+            |row| {
+                Ok(Position {
+                    sequence: row.get(0)?,
+                    day: row.get(1)?,
+                })
+            },
+        )
+        .optional()?;
+    Ok(stored.unwrap_or(Position {
+        sequence: 1,
+        day: 0,
+    }))
+}
+
+fn advance(connection: &Connection) -> rusqlite::Result<()> {
+    let today = u32::try_from(Timestamp::now().as_second() / 86_400).unwrap_or(0);
+    let next = position(connection)?.advance(today);
+    connection.execute(
+        "INSERT OR REPLACE INTO _cf_KV (key, value) \
+         VALUES ('bookmark', json_object('sequence', ?1, 'day', ?2))",
+        (next.sequence, next.day),
+    )?;
+    Ok(())
+}

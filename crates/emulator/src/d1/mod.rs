@@ -1,0 +1,41 @@
+//! Cloudflare's D1 REST API over real SQLite files.
+//!
+//! A migration tool is judged by how it treats the awkward parts of D1: a JSON that rounds 64-bit
+//! integers, numbers bound as doubles, foreign keys that cannot be turned off, a hundred bound
+//! parameters, statements split on the server. So this emulator does not imitate SQL; it hands
+//! every statement to the same SQLite release line that D1 runs and adds what Cloudflare puts
+//! around it: the authorizer ([`authorizer`]), the limits ([`limits`]), the transaction per request
+//! ([`database`]), the lossy conversions ([`values`]), the error texts ([`errors`]), the bookmark
+//! ([`bookmark`]) and the envelope of the API ([`routes`]).
+//!
+//! What it promises: a request that succeeds here would succeed against D1 as far as the documented
+//! and measured behaviour goes, and a value that D1 would damage is damaged here in the same way.
+//! Where Cloudflare publishes nothing, the stricter reading is taken. What it does not do: export,
+//! import, restore, creating or deleting databases; those answer like a path that does not exist.
+//!
+//! Beside the API a test can set databases up ([`D1::execute_sql`], [`D1::setup`]), open the files
+//! with a connection of its own ([`D1::open_path`]) and ask for the effects that reached them
+//! ([`D1::counters`]).
+//!
+//! Sources: developers.cloudflare.com/api/resources/d1, developers.cloudflare.com/d1/platform/limits,
+//! and the authorizer and limits of `workerd` (`src/workerd/util/sqlite.c++`).
+
+mod authorizer;
+mod bookmark;
+mod counters;
+mod database;
+mod errors;
+mod limits;
+mod rate;
+mod routes;
+mod service;
+mod statements;
+mod storage;
+mod values;
+pub mod verifieddit;
+
+#[cfg(test)]
+mod tests;
+
+pub use routes::router;
+pub use service::{D1, DatabaseSpec, DatabaseView, Error};
