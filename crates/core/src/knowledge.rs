@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::journal;
-use crate::state::State;
+use crate::state::{Stage, State};
 use crate::unit::{Kind, Origin, UnitId};
 
 /// What is known of one unit.
@@ -73,4 +73,16 @@ pub trait Knowledge: Send + Sync {
         kind: &Kind,
         source_keys: &[String],
     ) -> Result<HashSet<String>, journal::Error>;
+
+    /// Whether a kind's source has been read to its end and no unit of it (in one scope, or in
+    /// all) still moves below `stage`: each has reached it, or has failed, is held or skipped.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn settled(
+        &self,
+        kind: &Kind,
+        scope: Option<&str>,
+        stage: Stage,
+    ) -> Result<bool, journal::Error>;
 }

@@ -1,16 +1,120 @@
 //! What can go wrong with a journal, sorted by what a person can do about it.
 
+use std::path::PathBuf;
+
+use crate::state::Illegal;
+use crate::unit::Kind;
+
 /// A journal that cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// There is no journal at this path.
+    #[error("there is no journal at {}", .0.display())]
+    Missing(PathBuf),
+    /// The file could not be created, opened or locked.
+    #[error("cannot {doing} {}", .path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// SQLite, or the disk under it, refused.
-    #[error("{doing}")]
+    #[error("SQLite refused to {doing}")]
     Sqlite {
         /// What was being done.
-        doing: String,
+        doing: &'static str,
         /// What SQLite said.
         #[source]
         source: rusqlite::Error,
     },
+    /// It is a SQLite file, or not even that, but no journal.
+    #[error("{} is not a rehome journal: {found}", .path.display())]
+    NotAJournal {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: String,
+    },
+    /// It was written by a later version of this program.
+    #[error("the journal has format {found}, this program knows up to {known}")]
+    TooNew {
+        /// Its format.
+        found: i64,
+        /// The newest format known here.
+        known: i64,
+    },
+    /// A safety setting was asked for and SQLite answered something else.
+    #[error("the journal's {pragma} is {found} although {wanted} was asked for")]
+    Pragma {
+        /// Which setting.
+        pragma: &'static str,
+        /// What is needed.
+        wanted: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The file is damaged.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
+    /// Another run holds the lock.
+    #[error("another run uses this journal: {owner}")]
+    Locked {
+        /// Host, process and since when, as far as known.
+        owner: String,
+    },
+    /// The journal belongs to another migration.
+    #[error("this journal belongs to another migration")]
+    OtherMigration {
+        /// What differs: its name, what the journal is bound to, what was found now.
+        differences: Vec<Difference>,
+    },
+    /// An event that the state machine does not allow: a bug live, damage in replay.
+    #[error("unit {unit}")]
+    Illegal {
+        /// The unit's number.
+        unit: i64,
+        /// What was to happen.
+        #[source]
+        source: Illegal,
+    },
+    /// Two units would have the same counterpart in the target.
+    #[error("the target's {kind} {target_key} belongs to another unit already")]
+    TargetTaken {
+        /// The kind.
+        kind: Kind,
+        /// The counterpart's key.
+        target_key: String,
+    },
+    /// No unit has this number.
+    #[error("the journal knows no unit {0}")]
+    UnknownUnit(i64),
+    /// The log does not lead to the cache.
+    #[error("replaying the log gives another state than the journal's cache: {0}")]
+    ReplayDiffers(String),
+    /// The thread that writes has ended.
+    #[error("the journal was closed while it was being written to")]
+    Closed,
+}
+
+/// One thing in which a journal and a configuration disagree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// What it is, for example `source instance`.
+    pub what: String,
+    /// What the journal is bound to; `None` when it knows nothing of the kind.
+    pub journal: Option<String>,
+    /// What was found now.
+    pub found: Option<String>,
+}
+
+impl Error {
+    /// For `map_err` on a rusqlite call.
+    pub(crate) fn sqlite(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Sqlite { doing, source }
+    }
 }

@@ -1,3 +1,165 @@
-//! journal
-pub use error::Error;
+//! The journal: one SQLite file that holds everything a migration knows about itself.
+//!
+//! An append-only log of what happened is the truth; a table of where each unit stands is a cache
+//! of it, kept in the same transaction. There is one writer (a thread with group commit, see
+//! [`writer`]) and any number of readers, in this process or another: `status` works while a run
+//! writes.
+//!
+//! What a caller is told is durable, is: the answer to [`Journal::submit`] comes after a commit
+//! under `synchronous = FULL`. No caller is told more than that, and nothing is told earlier.
+
+mod cache;
+mod change;
 mod error;
+mod lock;
+mod reader;
+mod replay;
+mod schema;
+mod setup;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use change::{Ack, Change, Detail};
+pub use error::{Difference, Error};
+pub use lock::Owner;
+pub use reader::{Counts, FailureRow, HistoryEntry, Mapping, Reader, Selection, Standing, WaitRow};
+pub use replay::{Replay, check as check_replay};
+pub use setup::Setup;
+
+use crate::clock::Clock;
+
+/// A journal that this process may write to. Dropping it ends the writing thread after the last
+/// change was answered, and gives the lock back.
+pub struct Journal {
+    path: PathBuf,
+    writer: Option<writer::Writer>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    resumed: bool,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Opens the journal at `path` for this migration, creating it when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another run holds it, [`Error::OtherMigration`] when it is bound to
+    /// something else, [`Error::Damaged`], [`Error::NotAJournal`], [`Error::TooNew`],
+    /// [`Error::Pragma`], or a file error.
+    pub fn open(path: &Path, setup: &Setup, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let lock = lock::Lock::take(path)?;
+        let conn = schema::open_writer(path, true)?;
+        let now = clock.now().as_millisecond();
+        let new = setup::bind(&conn, setup, now)?;
+        Self::start(path, conn, lock, clock, !new)
+    }
+
+    /// Opens an existing journal without comparing what it is bound to: for commands that change
+    /// units but talk to no remote (`retry`, `skip`).
+    ///
+    /// # Errors
+    /// As for [`Journal::open`]; [`Error::Missing`] when there is none.
+    pub fn open_existing(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        if !path.exists() {
+            return Err(Error::Missing(path.to_owned()));
+        }
+        let lock = lock::Lock::take(path)?;
+        let conn = schema::open_writer(path, false)?;
+        Self::start(path, conn, lock, clock, true)
+    }
+
+    fn start(
+        path: &Path,
+        conn: rusqlite::Connection,
+        lock: lock::Lock,
+        clock: Arc<dyn Clock>,
+        resumed: bool,
+    ) -> Result<Self, Error> {
+        lock::sign(&conn, clock.now().as_millisecond())?;
+        let (writer, thread) = writer::Writer::start(conn, clock, move |conn| {
+            lock::leave(&conn);
+            drop(conn);
+            drop(lock);
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: Some(writer),
+            thread: Some(thread),
+            resumed,
+        })
+    }
+
+    /// Whether the journal existed before it was opened.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Records the changes, all or none, and returns once they are on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Illegal`] for a step that the state machine refuses, [`Error::TargetTaken`] when
+    /// two units would share a counterpart (in both cases nothing of `changes` is recorded), or
+    /// what SQLite said.
+    pub async fn submit(&self, changes: Vec<Change>) -> Result<Ack, Error> {
+        match &self.writer {
+            Some(writer) => writer.submit(changes).await,
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// A counter of commits, to wait on.
+    pub fn version(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.writer
+            .as_ref()
+            .map_or_else(|| tokio::sync::watch::channel(0).1, writer::Writer::version)
+    }
+
+    /// A reader with its own connection.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn reader(&self) -> Result<Reader, Error> {
+        Reader::open(&self.path)
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Ends the writing thread and waits until the lock is free.
+    pub fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.writer = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes the journal panicked");
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Whether some process is running this migration just now.
+pub fn is_running(path: &Path) -> bool {
+    lock::Lock::is_held(path)
+}

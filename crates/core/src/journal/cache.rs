@@ -1,0 +1,249 @@
+//! From an entry to the cache, in one place.
+//!
+//! Live writes and replay both come through here, with the entry as it stands in the log, so the
+//! cache cannot hold anything that the log does not say.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::Error;
+use super::change::{Detail, ExportedDetail, PAGE, PageDetail};
+use crate::state::{Condition, Event, Stage, State, next_state};
+use crate::unit::Kind;
+
+/// One line of the log.
+pub(super) struct Entry<'a> {
+    pub(super) seq: i64,
+    pub(super) unit: Option<i64>,
+    pub(super) event: &'a str,
+    pub(super) from: Option<Stage>,
+    pub(super) to: Option<Stage>,
+    pub(super) attempt: i64,
+    pub(super) detail: Option<&'a str>,
+}
+
+const DOING: &str = "bring its cache up to date";
+
+/// The cached position of a unit.
+pub(super) struct Position {
+    pub(super) kind: String,
+    pub(super) state: State,
+    pub(super) attempts: i64,
+}
+
+/// Where a unit stands according to the cache.
+pub(super) fn position(conn: &Connection, unit: i64) -> Result<Position, Error> {
+    let found: Option<(String, i64, String, i64)> = conn
+        .prepare_cached("SELECT kind, stage, condition, attempts FROM unit WHERE id = ?1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([unit], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })
+                .optional()
+        })
+        .map_err(Error::sqlite(DOING))?;
+    let (kind, stage, condition, attempts) = found.ok_or(Error::UnknownUnit(unit))?;
+    Ok(Position {
+        kind,
+        state: state_from_columns(stage, &condition)?,
+        attempts,
+    })
+}
+
+/// A state from its two columns.
+pub(super) fn state_from_columns(stage: i64, condition: &str) -> Result<State, Error> {
+    let damaged = || Error::Damaged(format!("a unit at stage {stage}, condition {condition:?}"));
+    Ok(State::new(
+        Stage::from_rank(stage).ok_or_else(damaged)?,
+        Condition::from_word(condition).ok_or_else(damaged)?,
+    ))
+}
+
+/// Reads an entry's detail, naming the entry when it is unreadable.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
+    seq: i64,
+    detail: Option<&str>,
+) -> Result<T, Error> {
+    serde_json::from_str(detail.unwrap_or("{}"))
+        .map_err(|error| Error::Damaged(format!("entry {seq} cannot be read: {error}")))
+}
+
+/// Applies one entry. The state machine is asked again, whoever wrote it.
+pub(super) fn apply(conn: &Connection, entry: &Entry<'_>) -> Result<(), Error> {
+    let Some(unit) = entry.unit else {
+        return if entry.event == PAGE {
+            checkpoint(conn, &parse(entry.seq, entry.detail)?)
+        } else {
+            Ok(())
+        };
+    };
+    let damaged =
+        |what: &str| Error::Damaged(format!("entry {} of unit {unit}: {what}", entry.seq));
+    let to = entry.to.ok_or_else(|| damaged("no stage"))?;
+    let event = Event::from_word(entry.event, to).ok_or_else(|| damaged("unknown event"))?;
+    if event == Event::Exported {
+        return export(conn, entry.seq, unit, &parse(entry.seq, entry.detail)?);
+    }
+    let before = position(conn, unit)?;
+    let state =
+        next_state(Some(before.state), event).map_err(|source| Error::Illegal { unit, source })?;
+    if state.stage != to || entry.from != Some(before.state.stage) {
+        return Err(damaged(
+            "its stages do not follow from the entries before it",
+        ));
+    }
+    let detail: Detail = parse(entry.seq, entry.detail)?;
+    step(conn, entry, unit, &before, event, state, &detail)
+}
+
+fn export(conn: &Connection, seq: i64, unit: i64, exported: &ExportedDetail) -> Result<(), Error> {
+    let run = || -> rusqlite::Result<()> {
+        conn.prepare_cached(
+            "INSERT INTO unit (id, kind, scope, source_key, label, stage, condition, attempts,
+                               exported_seq)
+             VALUES (?1, ?2, ?3, ?4, ?5, 1, 'ready', 0, ?6)",
+        )?
+        .execute(params![
+            unit,
+            exported.kind.as_str(),
+            exported.scope,
+            exported.key,
+            exported.label,
+            seq
+        ])?;
+        let mut alias = conn.prepare_cached(
+            "INSERT INTO alias (kind, alias, unit) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )?;
+        for name in &exported.aliases {
+            alias.execute(params![exported.kind.as_str(), name, unit])?;
+        }
+        Ok(())
+    };
+    run().map_err(Error::sqlite(DOING))
+}
+
+fn checkpoint(conn: &Connection, page: &PageDetail) -> Result<(), Error> {
+    conn.prepare_cached(
+        "INSERT INTO checkpoint (kind, cursor, done, total, pages) VALUES (?1, ?2, ?3, ?4, 1)
+         ON CONFLICT (kind) DO UPDATE SET cursor = excluded.cursor, done = excluded.done,
+             total = coalesce(excluded.total, total), pages = pages + 1",
+    )
+    .and_then(|mut statement| {
+        statement.execute(params![
+            page.kind.as_str(),
+            page.cursor.to_string(),
+            page.done,
+            page.total
+        ])
+    })
+    .map(drop)
+    .map_err(Error::sqlite(DOING))
+}
+
+fn step(
+    conn: &Connection,
+    entry: &Entry<'_>,
+    unit: i64,
+    before: &Position,
+    event: Event,
+    state: State,
+    detail: &Detail,
+) -> Result<(), Error> {
+    let moved = state.stage != before.state.stage;
+    // An intent stays known while the stage lasts: a probe and a later intent both need it.
+    let intent = match event {
+        Event::Intended => Some(entry.seq),
+        _ => None,
+    };
+    let effect = match event {
+        Event::Done(_) | Event::Partly => Some(entry.seq),
+        _ => None,
+    };
+    let failure = detail
+        .failure
+        .as_ref()
+        .map(serde_json::to_string)
+        .transpose();
+    let failure = failure.map_err(|error| Error::Damaged(error.to_string()))?;
+    let updated = conn
+        .prepare_cached(
+            "UPDATE unit SET stage = ?2, condition = ?3, attempts = ?4,
+                 target_key = coalesce(?5, target_key), origin = coalesce(?6, origin),
+                 failure = ?7,
+                 intent_seq = CASE WHEN ?8 THEN NULL ELSE coalesce(?9, intent_seq) END,
+                 done_seq = coalesce(?10, done_seq)
+             WHERE id = ?1",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                unit,
+                state.stage.rank(),
+                state.condition.as_str(),
+                entry.attempt,
+                detail.target,
+                detail.origin.map(crate::unit::Origin::as_str),
+                failure,
+                moved,
+                intent,
+                effect,
+            ])
+        });
+    match updated {
+        Ok(_) => {}
+        Err(error)
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) =>
+        {
+            return Err(Error::TargetTaken {
+                kind: Kind::from_name(before.kind.clone()),
+                target_key: detail.target.clone().unwrap_or_default(),
+            });
+        }
+        Err(source) => {
+            return Err(Error::Sqlite {
+                doing: DOING,
+                source,
+            });
+        }
+    }
+    waits(conn, entry.seq, unit, before, detail).map_err(Error::sqlite(DOING))
+}
+
+/// Waits and blocks last as long as the condition that brought them.
+fn waits(
+    conn: &Connection,
+    seq: i64,
+    unit: i64,
+    before: &Position,
+    detail: &Detail,
+) -> rusqlite::Result<()> {
+    if matches!(before.state.condition, Condition::Held | Condition::Failed) {
+        conn.prepare_cached("DELETE FROM wait WHERE unit = ?1")?
+            .execute([unit])?;
+        conn.prepare_cached("DELETE FROM block WHERE unit = ?1")?
+            .execute([unit])?;
+    }
+    for wait in &detail.waits {
+        conn.prepare_cached(
+            "INSERT INTO wait (unit, code, kind, key, scope, stage, parts, example, since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            unit,
+            wait.code,
+            wait.kind.as_str(),
+            wait.key,
+            wait.scope,
+            wait.stage.rank(),
+            wait.parts,
+            wait.example,
+            seq
+        ])?;
+    }
+    for block in &detail.blocks {
+        conn.prepare_cached(
+            "INSERT INTO block (unit, kind, key) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![unit, block.kind.as_str(), block.key])?;
+    }
+    Ok(())
+}

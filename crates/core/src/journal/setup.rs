@@ -1,0 +1,82 @@
+//! What a journal is bound to.
+//!
+//! The setup row is written once. It pins the ids of the two instances, the two databases, and
+//! the settings that change what the entries mean. A run against anything else is refused, with
+//! the differences named. Keys are never among the pins.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::Error;
+use super::error::Difference;
+
+/// What a migration is bound to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Setup {
+    /// The migration's name.
+    pub name: String,
+    /// By a name that a person understands (`source instance`): what it is.
+    pub pins: BTreeMap<String, String>,
+}
+
+/// The setup row, when the journal has one.
+pub(super) fn read(conn: &Connection) -> Result<Option<Setup>, Error> {
+    let row: Option<(String, String)> = conn
+        .query_row("SELECT name, pins FROM setup", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()
+        .map_err(Error::sqlite("read its setup"))?;
+    row.map(|(name, pins)| {
+        let pins = serde_json::from_str(&pins)
+            .map_err(|error| Error::Damaged(format!("the setup row: {error}")))?;
+        Ok(Setup { name, pins })
+    })
+    .transpose()
+}
+
+/// Binds a new journal, or checks that an old one is bound to the same. Returns whether the
+/// journal was new.
+pub(super) fn bind(conn: &Connection, wanted: &Setup, now: i64) -> Result<bool, Error> {
+    let Some(bound) = read(conn)? else {
+        let pins = serde_json::to_string(&wanted.pins)
+            .map_err(|error| Error::Damaged(error.to_string()))?;
+        conn.execute(
+            "INSERT INTO setup (id, name, created_at, pins) VALUES (1, ?1, ?2, ?3)",
+            params![wanted.name, now, pins],
+        )
+        .map_err(Error::sqlite("write its setup"))?;
+        return Ok(true);
+    };
+    let differences = differences(&bound, wanted);
+    if differences.is_empty() {
+        Ok(false)
+    } else {
+        Err(Error::OtherMigration { differences })
+    }
+}
+
+fn differences(bound: &Setup, wanted: &Setup) -> Vec<Difference> {
+    let mut found = Vec::new();
+    if bound.name != wanted.name {
+        found.push(Difference {
+            what: "name".into(),
+            journal: Some(bound.name.clone()),
+            found: Some(wanted.name.clone()),
+        });
+    }
+    let names: std::collections::BTreeSet<_> =
+        bound.pins.keys().chain(wanted.pins.keys()).collect();
+    for name in names {
+        let (journal, now) = (bound.pins.get(name), wanted.pins.get(name));
+        if journal != now {
+            found.push(Difference {
+                what: name.clone(),
+                journal: journal.cloned(),
+                found: now.cloned(),
+            });
+        }
+    }
+    found
+}
