@@ -91,8 +91,7 @@ pub(crate) const RESET_SWITCHES: &str = "PRAGMA case_sensitive_like = off;
 
 /// Whether a name belongs to Cloudflare.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    name.get(..4)
-        .is_some_and(|start| start.eq_ignore_ascii_case("_cf_"))
+    name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("_cf_"))
 }
 
 /// Decides one action. `dropping` remembers, between calls, the table that a `DROP` named.
@@ -105,6 +104,17 @@ pub(crate) fn decide(
     if gate.own.load(Ordering::Acquire) {
         return Allow;
     }
+    // `CREATE TEMP` has actions of its own; `CREATE TABLE temp.t` has not.
+    let creates = matches!(
+        context.action,
+        AuthAction::CreateTable { .. }
+            | AuthAction::CreateView { .. }
+            | AuthAction::CreateTrigger { .. }
+            | AuthAction::CreateVtable { .. }
+    );
+    if creates && context.database_name == Some("temp") {
+        return Deny;
+    }
     let unless_reserved = |name: &str| if is_reserved(name) { Deny } else { Allow };
     match context.action {
         AuthAction::Select | AuthAction::Recursive => Allow,
@@ -112,17 +122,22 @@ pub(crate) fn decide(
         | AuthAction::Insert { table_name }
         | AuthAction::Update { table_name, .. }
         | AuthAction::CreateTable { table_name }
-        | AuthAction::AlterTable { table_name, .. }
-        | AuthAction::Analyze { table_name } => unless_reserved(table_name),
+        | AuthAction::AlterTable { table_name, .. } => unless_reserved(table_name),
+        // `ANALYZE` and `PRAGMA optimize` visit every table; Cloudflare's own are passed over.
+        AuthAction::Analyze { table_name } => {
+            if is_reserved(table_name) {
+                Authorization::Ignore
+            } else {
+                Allow
+            }
+        }
         AuthAction::CreateView { view_name } => unless_reserved(view_name),
-        AuthAction::CreateIndex {
-            index_name,
-            table_name,
-        } => either_reserved(index_name, table_name),
-        AuthAction::CreateTrigger {
-            trigger_name,
-            table_name,
-        } => either_reserved(trigger_name, table_name),
+        AuthAction::CreateIndex { index_name, table_name } => {
+            either_reserved(index_name, table_name)
+        }
+        AuthAction::CreateTrigger { trigger_name, table_name } => {
+            either_reserved(trigger_name, table_name)
+        }
         AuthAction::DropIndex { table_name, .. } | AuthAction::DropTrigger { table_name, .. } => {
             unless_reserved(table_name)
         }
@@ -136,20 +151,10 @@ pub(crate) fn decide(
             unless_reserved(view_name)
         }
         AuthAction::Delete { table_name } => delete(dropping, table_name),
-        AuthAction::CreateVtable {
-            table_name,
-            module_name,
-        } => {
-            if is_reserved(table_name) || !listed(MODULES, module_name) {
-                Deny
-            } else {
-                Allow
-            }
+        AuthAction::CreateVtable { table_name, module_name } => {
+            if is_reserved(table_name) || !listed(MODULES, module_name) { Deny } else { Allow }
         }
-        AuthAction::Pragma {
-            pragma_name,
-            pragma_value,
-        } => pragma(gate, pragma_name, pragma_value),
+        AuthAction::Pragma { pragma_name, pragma_value } => pragma(gate, pragma_name, pragma_value),
         AuthAction::Function { function_name } => {
             if listed(FUNCTIONS, function_name) {
                 Deny

@@ -17,10 +17,7 @@ pub(crate) struct Position {
 impl Position {
     /// Moves on by one write that happened on `today`; a clock set back does not move it back.
     pub(crate) fn advance(self, today: u32) -> Self {
-        Self {
-            sequence: self.sequence.saturating_add(1),
-            day: self.day.max(today),
-        }
+        Self { sequence: self.sequence.saturating_add(1), day: self.day.max(today) }
     }
 
     /// The bookmark of this position in the database `uuid`.
@@ -35,9 +32,9 @@ impl Position {
 
 /// FNV-1a: the digits only have to look arbitrary and be the same every time.
 fn fingerprint(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -46,10 +43,7 @@ mod tests {
 
     #[test]
     fn later_positions_are_greater_strings_of_the_documented_form() {
-        let mut position = Position {
-            sequence: 0,
-            day: 20_000,
-        };
+        let mut position = Position { sequence: 0, day: 20_000 };
         let mut last = position.bookmark("a");
         assert_eq!(last.len(), 8 + 1 + 8 + 1 + 8 + 1 + 32);
         for day in [20_000, 19_000, 20_001] {

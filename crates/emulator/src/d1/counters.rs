@@ -66,16 +66,11 @@ impl Pending {
                 let sql = lookups
                     .entry(change.table.clone())
                     .or_insert_with(|| key_query(connection, &change.table));
-                let key = sql
-                    .as_deref()
-                    .and_then(|sql| key_of(connection, sql, change.rowid));
+                let key = sql.as_deref().and_then(|sql| key_of(connection, sql, change.rowid));
                 (change, key)
             })
             .collect();
-        Self {
-            changes,
-            unnamed: total.saturating_sub(named),
-        }
+        Self { changes, unnamed: total.saturating_sub(named) }
     }
 
     fn is_empty(&self) -> bool {
@@ -122,24 +117,14 @@ fn key_query(connection: &Connection, table: &str) -> Option<String> {
     let mut statement = connection
         .prepare("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk")
         .ok()?;
-    let names: Vec<String> = statement
-        .query_map([table], |row| row.get(0))
-        .ok()?
-        .collect::<Result<_, _>>()
-        .ok()?;
+    let names: Vec<String> =
+        statement.query_map([table], |row| row.get(0)).ok()?.collect::<Result<_, _>>().ok()?;
     let columns = if names.is_empty() {
         "rowid".to_owned()
     } else {
-        names
-            .iter()
-            .map(|name| quoted(name))
-            .collect::<Vec<_>>()
-            .join(", ")
+        names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
     };
-    Some(format!(
-        "SELECT {columns} FROM {} WHERE rowid = ?1",
-        quoted(table)
-    ))
+    Some(format!("SELECT {columns} FROM {} WHERE rowid = ?1", quoted(table)))
 }
 
 fn quoted(name: &str) -> String {

@@ -5,32 +5,22 @@
 //! added to the counters, and moves the bookmark, only when it has committed.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, StatementStatus};
 
 use super::authorizer::{Gate, RESET_SWITCHES};
 use super::bookmark::Position;
 use super::counters::{Effects, Pending};
 use super::errors::SqlError;
+use super::results::{self, Meta, Shape};
 use super::statements;
 use super::storage::{self, Changes};
-use super::values;
-
-/// How `results` looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// `/query`: an array of objects.
-    Objects,
-    /// `/raw`: `{columns, rows}`.
-    Raw,
-}
 
 /// One entry of a request: a text of one or more statements and the parameters of its last one.
 #[derive(Debug)]
@@ -73,9 +63,7 @@ impl Database {
             effects: Mutex::default(),
             seen_data_version: Mutex::default(),
         };
-        let seen = database
-            .gate
-            .open(|| data_version(&lock(&database.connection)))?;
+        let seen = database.gate.open(|| data_version(&lock(&database.connection)))?;
         *lock(&database.seen_data_version) = seen;
         Ok(database)
     }
@@ -92,11 +80,10 @@ impl Database {
         self.gate.take_transaction_refused();
         lock(&self.changes).clear();
         let outcome =
-            self.statements(&connection, entries, shape)
-                .and_then(|(results, pending)| {
-                    self.own(|| connection.execute_batch("COMMIT"))?;
-                    Ok((results, pending))
-                });
+            self.statements(&connection, entries, shape).and_then(|(results, pending)| {
+                self.own(|| connection.execute_batch("COMMIT"))?;
+                Ok((results, pending))
+            });
         if outcome.is_err() && !connection.is_autocommit() {
             self.own(|| connection.execute_batch("ROLLBACK"))?;
         }
@@ -121,10 +108,7 @@ impl Database {
         entries: Vec<Entry>,
         shape: Shape,
     ) -> Result<(String, Pending), SqlError> {
-        let before = (
-            connection.total_changes(),
-            self.own(|| schema_version(connection))?,
-        );
+        let before = (connection.total_changes(), self.own(|| schema_version(connection))?);
         let mut out = String::from("[");
         for entry in entries {
             let parts = statements::split(&entry.sql);
@@ -138,14 +122,9 @@ impl Database {
         }
         out.push(']');
         let total = connection.total_changes().saturating_sub(before.0);
-        let after = (
-            connection.total_changes(),
-            self.own(|| schema_version(connection))?,
-        );
+        let after = (connection.total_changes(), self.own(|| schema_version(connection))?);
         let changes = mem::take(&mut *lock(&self.changes));
-        let pending = self
-            .gate
-            .open(|| Pending::resolve(connection, changes, total));
+        let pending = self.gate.open(|| Pending::resolve(connection, changes, total));
         if after != before {
             self.own(|| advance(connection))?;
         }
@@ -198,7 +177,7 @@ impl Database {
             out.push(',');
         }
         out.push_str("{\"results\":");
-        let delivered = rows(&mut statement, shape, out)?;
+        let delivered = results::rows(&mut statement, shape, out)?;
         let scanned =
             u64::try_from(statement.get_status(StatementStatus::FullscanStep)).unwrap_or(0);
         drop(statement);
@@ -303,116 +282,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Steps a statement to its end and appends its rows; returns how many there were.
-fn rows(
-    statement: &mut rusqlite::Statement<'_>,
-    shape: Shape,
-    out: &mut String,
-) -> Result<u64, SqlError> {
-    let names: Vec<String> = statement
-        .column_names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    let (order, labels): (Vec<usize>, Vec<String>) = match shape {
-        Shape::Raw => ((0..names.len()).collect(), Vec::new()),
-        Shape::Objects => {
-            let order = values::object_order(&names);
-            let labels = order
-                .iter()
-                .map(|&position| {
-                    let mut label = String::new();
-                    values::write_string(
-                        &mut label,
-                        names.get(position).map_or("", String::as_str),
-                    );
-                    label.push(':');
-                    label
-                })
-                .collect();
-            (order, labels)
-        }
-    };
-    if shape == Shape::Raw {
-        out.push_str("{\"columns\":[");
-        for (at, name) in names.iter().enumerate() {
-            if at > 0 {
-                out.push(',');
-            }
-            values::write_string(out, name);
-        }
-        out.push_str("],\"rows\":");
-    }
-    let (open, close) = match shape {
-        Shape::Raw => ('[', ']'),
-        Shape::Objects => ('{', '}'),
-    };
-    out.push('[');
-    let mut delivered = 0;
-    let mut rows = statement.raw_query();
-    while let Some(row) = rows.next()? {
-        if delivered > 0 {
-            out.push(',');
-        }
-        delivered += 1;
-        out.push(open);
-        for (at, &position) in order.iter().enumerate() {
-            if at > 0 {
-                out.push(',');
-            }
-            out.push_str(labels.get(at).map_or("", String::as_str));
-            values::write_value(out, row.get_ref(position)?);
-        }
-        out.push(close);
-    }
-    out.push(']');
-    if shape == Shape::Raw {
-        out.push('}');
-    }
-    Ok(delivered)
-}
-
-/// The figures D1 adds to each result.
-struct Meta {
-    milliseconds: f64,
-    changes: u64,
-    last_row_id: i64,
-    changed: bool,
-    size_after: u64,
-    /// Rows delivered or steps of full scans, whichever is more. D1 counts inside the engine; this
-    /// is close for pages by key and for scans.
-    rows_read: u64,
-    rows_written: u64,
-}
-
-impl Meta {
-    fn write(&self, out: &mut String) {
-        let mut duration = String::new();
-        values::write_number(&mut duration, self.milliseconds);
-        let mut last_row_id = String::new();
-        // The same loss as for any integer of a row.
-        values::write_value(&mut last_row_id, ValueRef::Integer(self.last_row_id));
-        let Self {
-            changes,
-            changed,
-            size_after,
-            rows_read,
-            rows_written,
-            ..
-        } = self;
-        // Writing into a String cannot fail.
-        let _infallible = write!(
-            out,
-            ",\"success\":true,\"meta\":{{\"served_by\":\"rehome-emulator\",\
-             \"served_by_region\":\"WEUR\",\"served_by_colo\":\"AMS\",\"served_by_primary\":true,\
-             \"timings\":{{\"sql_duration_ms\":{duration}}},\"duration\":{duration},\
-             \"changes\":{changes},\"last_row_id\":{last_row_id},\"changed_db\":{changed},\
-             \"size_after\":{size_after},\"rows_read\":{rows_read},\
-             \"rows_written\":{rows_written},\"total_attempts\":1}}}}",
-        );
-    }
-}
-
 fn size(connection: &Connection) -> rusqlite::Result<u64> {
     let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
@@ -433,18 +302,10 @@ fn position(connection: &Connection) -> rusqlite::Result<Position> {
         .query_row(
             "SELECT value ->> 'sequence', value ->> 'day' FROM _cf_KV WHERE key = 'bookmark'",
             [],
-            |row| {
-                Ok(Position {
-                    sequence: row.get(0)?,
-                    day: row.get(1)?,
-                })
-            },
+            |row| Ok(Position { sequence: row.get(0)?, day: row.get(1)? }),
         )
         .optional()?;
-    Ok(stored.unwrap_or(Position {
-        sequence: 1,
-        day: 0,
-    }))
+    Ok(stored.unwrap_or(Position { sequence: 1, day: 0 }))
 }
 
 fn advance(connection: &Connection) -> rusqlite::Result<()> {

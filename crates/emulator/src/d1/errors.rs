@@ -28,12 +28,9 @@ impl SqlError {
 impl From<Error> for SqlError {
     fn from(error: Error) -> Self {
         match error {
-            Error::SqlInputError {
-                error, msg, offset, ..
-            } if offset >= 0 => Self(format!(
-                "{msg} at offset {offset}: {}",
-                name(error.extended_code)
-            )),
+            Error::SqlInputError { error, msg, offset, .. } if offset >= 0 => {
+                Self(format!("{msg} at offset {offset}: {}", name(error.extended_code)))
+            }
             Error::SqlInputError { error, msg, .. } | Error::SqliteFailure(error, Some(msg)) => {
                 Self(format!("{msg}: {}", name(error.extended_code)))
             }

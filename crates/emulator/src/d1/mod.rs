@@ -19,6 +19,7 @@
 //!
 //! Sources: developers.cloudflare.com/api/resources/d1, developers.cloudflare.com/d1/platform/limits,
 //! and the authorizer and limits of `workerd` (`src/workerd/util/sqlite.c++`).
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod authorizer;
 mod bookmark;
@@ -27,6 +28,7 @@ mod database;
 mod errors;
 mod limits;
 mod rate;
+mod results;
 mod routes;
 mod service;
 mod statements;

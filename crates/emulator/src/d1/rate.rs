@@ -17,12 +17,7 @@ pub(crate) struct RateLimit {
 impl RateLimit {
     /// Lets `requests` through in each `window`.
     pub(crate) fn new(requests: u32, window: Duration) -> Self {
-        Self {
-            requests,
-            window,
-            opened: None,
-            used: 0,
-        }
+        Self { requests, window, opened: None, used: 0 }
     }
 
     /// Takes one request at `now`.
@@ -30,9 +25,7 @@ impl RateLimit {
     /// # Errors
     /// When the window is used up: how long until it ends.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        let elapsed = self
-            .opened
-            .map(|opened| now.saturating_duration_since(opened));
+        let elapsed = self.opened.map(|opened| now.saturating_duration_since(opened));
         match elapsed {
             Some(elapsed) if elapsed < self.window => {
                 if self.used >= self.requests {
@@ -59,10 +52,7 @@ mod tests {
         let mut limit = RateLimit::new(2, Duration::from_secs(300));
         assert_eq!(limit.take(start), Ok(()));
         assert_eq!(limit.take(start + Duration::from_secs(1)), Ok(()));
-        assert_eq!(
-            limit.take(start + Duration::from_secs(100)),
-            Err(Duration::from_secs(200))
-        );
+        assert_eq!(limit.take(start + Duration::from_secs(100)), Err(Duration::from_secs(200)));
         assert_eq!(limit.take(start + Duration::from_secs(300)), Ok(()));
     }
 }

@@ -19,8 +19,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use super::database::{Database, Entry, Shape};
+use super::database::{Database, Entry};
 use super::limits::BODY_BYTES;
+use super::results::Shape;
 use super::service::{D1, Endpoint, describe};
 use super::values;
 
@@ -36,10 +37,7 @@ pub fn router(state: Arc<D1>) -> Router {
         .route(&format!("{databases}/{{database}}"), get(one))
         .route(&format!("{databases}/{{database}}/query"), post(query))
         .route(&format!("{databases}/{{database}}/raw"), post(raw))
-        .route(
-            &format!("{databases}/{{database}}/time_travel/bookmark"),
-            get(bookmark),
-        )
+        .route(&format!("{databases}/{{database}}/time_travel/bookmark"), get(bookmark))
         .fallback(unrouted)
         .method_not_allowed_fallback(unrouted)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -58,12 +56,7 @@ struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            retry_after: None,
-        }
+        Self { status, code, message: message.into(), retry_after: None }
     }
 
     fn malformed(message: impl Into<String>) -> Self {
@@ -89,11 +82,7 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         // A production capture of a SQL error has an empty array here; other failures have null.
-        let result = if self.code == 7500 {
-            json!([])
-        } else {
-            Value::Null
-        };
+        let result = if self.code == 7500 { json!([]) } else { Value::Null };
         let body = json!({
             "messages": [],
             "result": result,
@@ -120,9 +109,7 @@ fn success(result: &str, more: &str) -> Response {
     let body =
         format!("{{\"result\":{result}{more},\"success\":true,\"errors\":[],\"messages\":[]}}");
     let mut response = Response::new(Body::from(body));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -156,10 +143,7 @@ fn authenticate(d1: &D1, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> 
         return refuse(StatusCode::UNAUTHORIZED);
     };
     // The middleware runs inside the nest, where the base is already cut off.
-    let account = uri
-        .path()
-        .strip_prefix("/accounts/")
-        .and_then(|rest| rest.split('/').next());
+    let account = uri.path().strip_prefix("/accounts/").and_then(|rest| rest.split('/').next());
     if token != d1.api_token || account.is_some_and(|account| account != d1.account_id) {
         return refuse(StatusCode::FORBIDDEN);
     }
@@ -190,9 +174,7 @@ async fn list(
     let page = query.page.unwrap_or(1);
     let per_page = query.per_page.unwrap_or(100);
     if page == 0 || !(10..=10_000).contains(&per_page) {
-        return Err(Refusal::malformed(
-            "page starts at 1, per_page is 10 to 10000",
-        ));
+        return Err(Refusal::malformed("page starts at 1, per_page is 10 to 10000"));
     }
     let found = d1.named_like(query.name.as_deref().unwrap_or(""));
     let total = found.len();
@@ -216,10 +198,7 @@ async fn list(
         "count": items.len(),
         "total_count": total,
     });
-    Ok(success(
-        &Value::from(items).to_string(),
-        &format!(",\"result_info\":{info}"),
-    ))
+    Ok(success(&Value::from(items).to_string(), &format!(",\"result_info\":{info}")))
 }
 
 #[derive(Debug, Deserialize)]
@@ -233,9 +212,7 @@ async fn one(
     Query(query): Query<OneQuery>,
 ) -> Result<Response, Refusal> {
     d1.count(Endpoint::Get);
-    let database = d1
-        .find_by_any_name(&key)
-        .ok_or_else(|| Refusal::unknown(&key))?;
+    let database = d1.find_by_any_name(&key).ok_or_else(|| Refusal::unknown(&key))?;
     let mut fields = off_the_runtime(move || describe(&database))
         .await?
         .map_err(|error| Refusal::sql(error.0))?;
@@ -280,9 +257,7 @@ async fn run(d1: &D1, uuid: &str, body: Bytes, shape: Shape) -> Result<Response,
     off_the_runtime(move || {
         let entries = parse(&body)?;
         drop(body);
-        let results = database
-            .run(entries, shape)
-            .map_err(|error| Refusal::sql(error.0))?;
+        let results = database.run(entries, shape).map_err(|error| Refusal::sql(error.0))?;
         Ok(success(&results, ""))
     })
     .await?
@@ -292,9 +267,7 @@ async fn run(d1: &D1, uuid: &str, body: Bytes, shape: Shape) -> Result<Response,
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
-    spawn_blocking(work)
-        .await
-        .map_err(|error| Refusal::lost(&error))
+    spawn_blocking(work).await.map_err(|error| Refusal::lost(&error))
 }
 
 /// Only `GET` of one database takes a name; here something that is no id is malformed.
@@ -333,17 +306,11 @@ fn parse(body: &[u8]) -> Result<Vec<Entry>, Refusal> {
     wire.into_iter()
         .map(|entry| {
             let params = entry.params.unwrap_or_default();
-            let params = params
-                .into_iter()
-                .map(values::parameter)
-                .collect::<Result<_, _>>();
+            let params = params.into_iter().map(values::parameter).collect::<Result<_, _>>();
             let params = params.map_err(|reason| {
                 Refusal::malformed(format!("The request is malformed: {reason}"))
             })?;
-            Ok(Entry {
-                sql: entry.sql,
-                params,
-            })
+            Ok(Entry { sql: entry.sql, params })
         })
         .collect()
 }

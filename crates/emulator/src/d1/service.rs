@@ -202,11 +202,7 @@ impl D1 {
     /// "updated", "deleted", "rows": {KEY: WRITES}}}}}}`.
     #[must_use]
     pub fn counters(&self) -> Value {
-        let requests = self
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let requests: serde_json::Map<String, Value> = Endpoint::ALL
             .iter()
             .filter_map(|endpoint| {
@@ -242,42 +238,28 @@ impl D1 {
     /// When it is used up: how long until requests are let in again.
     pub(crate) fn admit(&self) -> Result<(), Duration> {
         match &self.rate {
-            Some(rate) => rate
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(Instant::now()),
+            Some(rate) => rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()),
             None => Ok(()),
         }
     }
 
     /// The database with this id.
     pub(crate) fn find(&self, uuid: &str) -> Option<Arc<Database>> {
-        self.databases
-            .iter()
-            .find(|database| database.uuid == uuid)
-            .cloned()
+        self.databases.iter().find(|database| database.uuid == uuid).cloned()
     }
 
     /// The database with this id or name.
     pub(crate) fn find_by_any_name(&self, key: &str) -> Option<Arc<Database>> {
-        self.databases
-            .iter()
-            .find(|database| database.uuid == key || database.name == key)
-            .cloned()
+        self.databases.iter().find(|database| database.uuid == key || database.name == key).cloned()
     }
 
     /// The databases whose name contains `part`.
     pub(crate) fn named_like(&self, part: &str) -> Vec<Arc<Database>> {
-        self.databases
-            .iter()
-            .filter(|database| database.name.contains(part))
-            .cloned()
-            .collect()
+        self.databases.iter().filter(|database| database.name.contains(part)).cloned().collect()
     }
 
     fn known(&self, uuid: &str) -> Result<Arc<Database>, Error> {
-        self.find(uuid)
-            .ok_or_else(|| Error::UnknownDatabase(uuid.to_owned()))
+        self.find(uuid).ok_or_else(|| Error::UnknownDatabase(uuid.to_owned()))
     }
 }
 
@@ -290,10 +272,7 @@ pub(crate) fn describe(database: &Database) -> Result<serde_json::Map<String, Va
     Ok(serde_json::Map::from_iter([
         ("uuid".to_owned(), json!(database.uuid)),
         ("name".to_owned(), json!(database.name)),
-        (
-            "created_at".to_owned(),
-            json!(database.created_at.to_string()),
-        ),
+        ("created_at".to_owned(), json!(database.created_at.to_string())),
         ("version".to_owned(), json!("production")),
         ("num_tables".to_owned(), json!(num_tables)),
         ("file_size".to_owned(), json!(file_size)),

@@ -94,14 +94,11 @@ pub(crate) fn open_guarded(
     let changes = Arc::clone(changes);
     connection.update_hook(Some(move |action, _database: &str, table: &str, rowid| {
         if !is_reserved(table) {
-            changes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(Change {
-                    action,
-                    table: table.to_owned(),
-                    rowid,
-                });
+            changes.lock().unwrap_or_else(PoisonError::into_inner).push(Change {
+                action,
+                table: table.to_owned(),
+                rowid,
+            });
         }
     }))?;
     let gate = Arc::clone(gate);

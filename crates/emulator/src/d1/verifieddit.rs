@@ -63,13 +63,7 @@ impl RowCounts {
     /// All rows.
     #[must_use]
     pub fn total(&self) -> usize {
-        let Self {
-            users,
-            badges,
-            badge_images,
-            events,
-            counters,
-        } = self;
+        let Self { users, badges, badge_images, events, counters } = self;
         users + badges + badge_images + events + counters
     }
 
@@ -82,18 +76,8 @@ impl RowCounts {
         let rest = rows.saturating_sub(users);
         let part = |tenths: usize| rest * tenths / 10;
         let (badges, events, counters) = (part(3), part(3), part(2));
-        let badge_images = if badges == 0 {
-            0
-        } else {
-            rest - badges - events - counters
-        };
-        Self {
-            users,
-            badges,
-            badge_images,
-            events,
-            counters,
-        }
+        let badge_images = if badges == 0 { 0 } else { rest - badges - events - counters };
+        Self { users, badges, badge_images, events, counters }
     }
 }
 
@@ -128,12 +112,7 @@ pub fn fill(
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(schema())?;
     let counts = RowCounts::share(users.len(), rows);
-    let mut maker = Maker {
-        connection: &transaction,
-        rng: Rng::with_seed(seed),
-        users,
-        counts,
-    };
+    let mut maker = Maker { connection: &transaction, rng: Rng::with_seed(seed), users, counts };
     maker.users()?;
     maker.badges()?;
     maker.badge_images()?;
@@ -230,14 +209,8 @@ impl Maker<'_> {
         for id in (1_i64..).take(self.counts.events) {
             let actor = pick_user(&mut self.rng, self.users);
             let (kind, payload) = match id % 10 {
-                1 => (
-                    "sweep",
-                    Some(json!({ "removed": self.rng.u32(..9) }).to_string()),
-                ),
-                2 => (
-                    "sweep",
-                    Some(json!({ "actor": { "id": null } }).to_string()),
-                ),
+                1 => ("sweep", Some(json!({ "removed": self.rng.u32(..9) }).to_string())),
+                2 => ("sweep", Some(json!({ "actor": { "id": null } }).to_string())),
                 3 => ("import", Some(json!([badge_id(0), id]).to_string())),
                 4 => ("ping", None),
                 5 => ("note", Some("not JSON at all {".to_owned())),
@@ -253,10 +226,7 @@ impl Maker<'_> {
                 _ => {
                     let badge = badge_id(self.rng.usize(..self.counts.badges.max(1)));
                     let actor = json!({ "id": actor, "role": "owner" });
-                    (
-                        "badge.viewed",
-                        Some(json!({ "actor": actor, "badge": badge }).to_string()),
-                    )
+                    ("badge.viewed", Some(json!({ "actor": actor, "badge": badge }).to_string()))
                 }
             };
             insert.execute(params![id, kind, payload])?;
@@ -271,11 +241,7 @@ impl Maker<'_> {
         )?;
         for (number, id) in (0..self.counts.counters).zip(1_i64..) {
             // Every trap comes up within the first few rows; different periods mix them.
-            let user = if number % 11 == 10 {
-                None
-            } else {
-                pick_user(&mut self.rng, self.users)
-            };
+            let user = if number % 11 == 10 { None } else { pick_user(&mut self.rng, self.users) };
             let raw = match number % 5 {
                 0 => None,
                 1 => Some(Vec::new()),
