@@ -111,18 +111,12 @@ pub struct Statement {
 impl Statement {
     /// A statement without parameters.
     pub fn new(sql: impl Into<String>) -> Self {
-        Self {
-            sql: sql.into(),
-            params: Vec::new(),
-        }
+        Self { sql: sql.into(), params: Vec::new() }
     }
 
     /// A statement with one string bound to `?1`.
     pub fn with(sql: impl Into<String>, param: impl Into<String>) -> Self {
-        Self {
-            sql: sql.into(),
-            params: vec![param.into()],
-        }
+        Self { sql: sql.into(), params: vec![param.into()] }
     }
 }
 

@@ -19,6 +19,11 @@
 
 pub mod d1;
 pub mod database;
+pub mod graph;
+mod json_edit;
+pub mod json_path;
+mod json_rows;
+pub mod schema;
 pub mod sqlite;
 pub mod value;
 

@@ -24,11 +24,7 @@ use crate::value::Value;
 const BUSY: Duration = Duration::from_secs(30);
 /// SQLite's own limit is a thousand million bytes; parameters are kept as small as D1's, so that
 /// memory stays flat and one path is tested.
-const LIMITS: Limits = Limits {
-    row: 999_999_999,
-    parameter: 1_900_000,
-    request: 64_000_000,
-};
+const LIMITS: Limits = Limits { row: 999_999_999, parameter: 1_900_000, request: 64_000_000 };
 
 /// Why a file cannot be used as a database.
 #[derive(Debug, thiserror::Error)]
@@ -102,24 +98,18 @@ impl SqliteWriter {
 impl File {
     fn open(path: &Path, access: OpenFlags) -> Result<Self, OpenError> {
         let shown = path.display().to_string();
-        let canonical: PathBuf = path.canonicalize().map_err(|source| OpenError::File {
-            path: shown.clone(),
-            source,
-        })?;
+        let canonical: PathBuf = path
+            .canonicalize()
+            .map_err(|source| OpenError::File { path: shown.clone(), source })?;
         if !canonical.is_file() {
             return Err(OpenError::NotAFile { path: shown });
         }
-        let sqlite = |source| OpenError::Sqlite {
-            path: shown.clone(),
-            source,
-        };
+        let sqlite = |source| OpenError::Sqlite { path: shown.clone(), source };
         let connection =
             Connection::open_with_flags(&canonical, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
                 .map_err(sqlite)?;
         connection.busy_timeout(BUSY).map_err(sqlite)?;
-        connection
-            .pragma_update(None, "foreign_keys", true)
-            .map_err(sqlite)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(sqlite)?;
         // The first question that reads the file: here it shows whether it is a database at all.
         let encoding: String = connection
             .query_row(
@@ -129,10 +119,7 @@ impl File {
             )
             .map_err(sqlite)?;
         if encoding != "UTF-8" {
-            return Err(OpenError::Encoding {
-                path: shown,
-                encoding,
-            });
+            return Err(OpenError::Encoding { path: shown, encoding });
         }
         let name = canonical.file_name().map_or_else(
             || canonical.display().to_string(),
@@ -220,23 +207,16 @@ fn write_all(connection: &mut Connection, statements: &[Statement]) -> Written {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            return Written::NotSent {
-                reason: error.to_string(),
-                retry_after: None,
-                halt: None,
-            };
+            return Written::NotSent { reason: error.to_string(), retry_after: None, halt: None };
         }
     };
     let before = transaction.total_changes();
     for statement in statements {
-        let result = transaction
-            .prepare(&statement.sql)
-            .and_then(|mut prepared| {
-                let mut rows =
-                    prepared.query(rusqlite::params_from_iter(statement.params.iter()))?;
-                while rows.next()?.is_some() {}
-                Ok(())
-            });
+        let result = transaction.prepare(&statement.sql).and_then(|mut prepared| {
+            let mut rows = prepared.query(rusqlite::params_from_iter(statement.params.iter()))?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        });
         if let Err(error) = result {
             // Dropping the transaction rolls it back.
             return refused(&error);
@@ -249,9 +229,7 @@ fn write_all(connection: &mut Connection, statements: &[Statement]) -> Written {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             refused(&error)
         }
-        Err(error) => Written::Unknown {
-            reason: error.to_string(),
-        },
+        Err(error) => Written::Unknown { reason: error.to_string() },
     }
 }
 
@@ -266,15 +244,8 @@ fn refused(error: &rusqlite::Error) -> Written {
             | ErrorCode::SystemIoFailure
             | ErrorCode::ReadOnly
             | ErrorCode::PermissionDenied,
-        ) => Written::NotSent {
-            reason: message,
-            retry_after: None,
-            halt: None,
-        },
-        Some(_) | None => Written::Refused {
-            refusal: Refusal::from_message(&message),
-            message,
-        },
+        ) => Written::NotSent { reason: message, retry_after: None, halt: None },
+        Some(_) | None => Written::Refused { refusal: Refusal::from_message(&message), message },
     }
 }
 

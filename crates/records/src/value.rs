@@ -156,10 +156,8 @@ impl Value {
         match self {
             Self::Null => serde_json::Value::Null,
             Self::Integer(number) => json!(number),
-            Self::Real(number) => Number::from_f64(*number).map_or_else(
-                || json!({ "r": real_literal(*number) }),
-                serde_json::Value::Number,
-            ),
+            Self::Real(number) => Number::from_f64(*number)
+                .map_or_else(|| json!({ "r": real_literal(*number) }), serde_json::Value::Number),
             Self::Text(bytes) => std::str::from_utf8(bytes)
                 .map_or_else(|_| json!({ "t": hex(bytes) }), |text| json!(text)),
             Self::Blob(bytes) => json!({ "x": hex(bytes) }),
@@ -178,11 +176,7 @@ impl Value {
                 if let Some(integer) = number.as_i64() {
                     Ok(Self::Integer(integer))
                 } else {
-                    number
-                        .as_f64()
-                        .filter(|_| number.is_f64())
-                        .map(Self::Real)
-                        .ok_or_else(wrong)
+                    number.as_f64().filter(|_| number.is_f64()).map(Self::Real).ok_or_else(wrong)
                 }
             }
             serde_json::Value::String(text) => Ok(Self::text(text.clone())),
@@ -251,11 +245,9 @@ impl Value {
                 format!("'{short}'")
             }
             Self::Blob(bytes) if bytes.len() <= 16 => format!("x'{}'", hex(bytes)),
-            Self::Blob(bytes) => format!(
-                "x'{}…' ({} bytes)",
-                hex(bytes.get(..8).unwrap_or(bytes)),
-                bytes.len()
-            ),
+            Self::Blob(bytes) => {
+                format!("x'{}…' ({} bytes)", hex(bytes.get(..8).unwrap_or(bytes)), bytes.len())
+            }
         }
     }
 }
@@ -297,9 +289,7 @@ pub fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         for nibble in [byte >> 4, byte & 15] {
-            out.push(char::from(
-                DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0'),
-            ));
+            out.push(char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0')));
         }
     }
     out
@@ -317,8 +307,5 @@ pub fn unhex(digits: &str) -> Option<Vec<u8>> {
     if !rest.is_empty() {
         return None;
     }
-    pairs
-        .iter()
-        .map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?))
-        .collect()
+    pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect()
 }

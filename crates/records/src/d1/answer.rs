@@ -32,15 +32,9 @@ pub(super) enum Trouble {
     /// SQLite said no; nothing happened.
     Refused { refusal: Refusal, message: String },
     /// Not now; nothing happened.
-    Later {
-        reason: String,
-        retry_after: Option<Duration>,
-    },
+    Later { reason: String, retry_after: Option<Duration> },
     /// Not in this run; nothing happened.
-    Closed {
-        trouble: RemoteTrouble,
-        message: String,
-    },
+    Closed { trouble: RemoteTrouble, message: String },
     /// There is no such database.
     Gone { message: String },
     /// It may have happened.
@@ -95,10 +89,9 @@ pub(super) fn document(reply: Reply) -> Result<serde_json::Value, Trouble> {
 /// The results of a batch, one per statement.
 pub(super) fn results(reply: Reply) -> Result<Vec<QueryResult>, Trouble> {
     let envelope = envelope(reply)?;
-    let raw: Vec<RawResult> =
-        serde_json::from_value(envelope.result).map_err(|error| Trouble::Lost {
-            reason: format!("an answer that is not D1's: {error}"),
-        })?;
+    let raw: Vec<RawResult> = serde_json::from_value(envelope.result).map_err(|error| {
+        Trouble::Lost { reason: format!("an answer that is not D1's: {error}") }
+    })?;
     raw.into_iter()
         .map(|result| {
             if result.success == Some(false) {
@@ -122,16 +115,9 @@ pub(super) fn results(reply: Reply) -> Result<Vec<QueryResult>, Trouble> {
 
 fn envelope(reply: Reply) -> Result<Envelope, Trouble> {
     let (status, body, retry_after) = match reply {
-        Reply::Answered {
-            status,
-            body,
-            retry_after,
-        } => (status, body, retry_after),
+        Reply::Answered { status, body, retry_after } => (status, body, retry_after),
         Reply::NotSent { reason } => {
-            return Err(Trouble::Later {
-                reason,
-                retry_after: None,
-            });
+            return Err(Trouble::Later { reason, retry_after: None });
         }
         Reply::Lost { reason } => return Err(Trouble::Lost { reason }),
     };
@@ -174,13 +160,7 @@ const LATER: &[&str] = &[
     "currently processing",
 ];
 /// Words of a used-up plan.
-const QUOTA: &[&str] = &[
-    "daily",
-    "quota",
-    "maximum db size",
-    "storage limit",
-    "exceeded maximum",
-];
+const QUOTA: &[&str] = &["daily", "quota", "maximum db size", "storage limit", "exceeded maximum"];
 
 fn failed(status: u16, envelope: &Envelope, retry_after: Option<Duration>) -> Trouble {
     let errors = envelope.errors.as_deref().unwrap_or_default();
@@ -188,10 +168,8 @@ fn failed(status: u16, envelope: &Envelope, retry_after: Option<Duration>) -> Tr
     let message = if errors.is_empty() {
         format!("status {status}")
     } else {
-        let all: Vec<_> = errors
-            .iter()
-            .map(|error| format!("{} [{}]", error.message, error.code))
-            .collect();
+        let all: Vec<_> =
+            errors.iter().map(|error| format!("{} [{}]", error.message, error.code)).collect();
         all.join(", ")
     };
     let words = message.to_lowercase();
@@ -199,44 +177,25 @@ fn failed(status: u16, envelope: &Envelope, retry_after: Option<Duration>) -> Tr
     // SQLite's own result codes stand at the end of its messages, whatever the HTTP status.
     let from_sqlite = message.contains("SQLITE_") || words.contains("constraint failed");
     if from_sqlite && !words.contains("sqlite_busy") && !words.contains("sqlite_full") {
-        return Trouble::Refused {
-            refusal: Refusal::from_message(&message),
-            message,
-        };
+        return Trouble::Refused { refusal: Refusal::from_message(&message), message };
     }
     if status == 429 || says(LATER) {
-        return Trouble::Later {
-            reason: message,
-            retry_after,
-        };
+        return Trouble::Later { reason: message, retry_after };
     }
     if says(QUOTA) || words.contains("sqlite_full") {
-        return Trouble::Closed {
-            trouble: RemoteTrouble::Quota,
-            message,
-        };
+        return Trouble::Closed { trouble: RemoteTrouble::Quota, message };
     }
     if says(LOST) || status >= 500 || (200..300).contains(&status) {
         return Trouble::Lost { reason: message };
     }
     match (status, code) {
-        (401 | 403, _) | (_, 10000 | 9109) => Trouble::Closed {
-            trouble: RemoteTrouble::Authentication,
-            message,
-        },
+        (401 | 403, _) | (_, 10000 | 9109) => {
+            Trouble::Closed { trouble: RemoteTrouble::Authentication, message }
+        }
         (404, _) | (_, 7404) => Trouble::Gone { message },
-        (413, _) => Trouble::Refused {
-            refusal: Refusal::TooBig,
-            message,
-        },
-        (400, 7500) => Trouble::Refused {
-            refusal: Refusal::from_message(&message),
-            message,
-        },
-        (_, _) => Trouble::Closed {
-            trouble: RemoteTrouble::Protocol,
-            message,
-        },
+        (413, _) => Trouble::Refused { refusal: Refusal::TooBig, message },
+        (400, 7500) => Trouble::Refused { refusal: Refusal::from_message(&message), message },
+        (_, _) => Trouble::Closed { trouble: RemoteTrouble::Protocol, message },
     }
 }
 
@@ -259,11 +218,7 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply::Answered {
-            status,
-            body: body.as_bytes().to_vec(),
-            retry_after: None,
-        }
+        Reply::Answered { status, body: body.as_bytes().to_vec(), retry_after: None }
     }
 
     fn error(status: u16, code: i64, message: &str) -> Trouble {
@@ -274,46 +229,14 @@ mod tests {
 
     #[test]
     fn a_production_sql_error_is_a_refusal() {
-        let trouble = error(
-            400,
-            7500,
-            "too many SQL variables at offset 434: SQLITE_ERROR",
-        );
-        assert!(matches!(
-            trouble,
-            Trouble::Refused {
-                refusal: Refusal::Other,
-                ..
-            }
-        ));
-        let trouble = error(
-            400,
-            7500,
-            "UNIQUE constraint failed: users.id: SQLITE_CONSTRAINT",
-        );
-        assert!(matches!(
-            trouble,
-            Trouble::Refused {
-                refusal: Refusal::Unique,
-                ..
-            }
-        ));
+        let trouble = error(400, 7500, "too many SQL variables at offset 434: SQLITE_ERROR");
+        assert!(matches!(trouble, Trouble::Refused { refusal: Refusal::Other, .. }));
+        let trouble = error(400, 7500, "UNIQUE constraint failed: users.id: SQLITE_CONSTRAINT");
+        assert!(matches!(trouble, Trouble::Refused { refusal: Refusal::Unique, .. }));
         let trouble = error(400, 7500, "FOREIGN KEY constraint failed");
-        assert!(matches!(
-            trouble,
-            Trouble::Refused {
-                refusal: Refusal::ForeignKey,
-                ..
-            }
-        ));
+        assert!(matches!(trouble, Trouble::Refused { refusal: Refusal::ForeignKey, .. }));
         let trouble = error(500, 10001, "integer overflow: SQLITE_ERROR");
-        assert!(matches!(
-            trouble,
-            Trouble::Refused {
-                refusal: Refusal::Guard,
-                ..
-            }
-        ));
+        assert!(matches!(trouble, Trouble::Refused { refusal: Refusal::Guard, .. }));
     }
 
     #[test]
@@ -326,44 +249,23 @@ mod tests {
         ] {
             for status in [400, 500, 502] {
                 let trouble = error(status, 7500, message);
-                assert!(
-                    matches!(trouble, Trouble::Lost { .. }),
-                    "{message}: {trouble:?}"
-                );
+                assert!(matches!(trouble, Trouble::Lost { .. }), "{message}: {trouble:?}");
             }
         }
-        for body in [
-            "",
-            "{",
-            "<html>",
-            "{\"success\":true,\"result\":[{\"results\":3}]}",
-        ] {
+        for body in ["", "{", "<html>", "{\"success\":true,\"result\":[{\"results\":3}]}"] {
             let trouble = results(reply(200, body)).unwrap_err();
-            assert!(
-                matches!(trouble, Trouble::Lost { .. }),
-                "{body}: {trouble:?}"
-            );
+            assert!(matches!(trouble, Trouble::Lost { .. }), "{body}: {trouble:?}");
         }
     }
 
     #[test]
     fn busy_closed_and_missing_are_told_apart() {
-        let busy = error(
-            429,
-            7500,
-            "D1 DB is overloaded. Requests queued for too long.",
-        );
+        let busy = error(429, 7500, "D1 DB is overloaded. Requests queued for too long.");
         assert!(matches!(busy, Trouble::Later { .. }));
         let export = error(400, 7500, "Currently processing a long-running export.");
         assert!(matches!(export, Trouble::Later { .. }));
         let key = error(403, 10000, "Authentication error");
-        assert!(matches!(
-            key,
-            Trouble::Closed {
-                trouble: RemoteTrouble::Authentication,
-                ..
-            }
-        ));
+        assert!(matches!(key, Trouble::Closed { trouble: RemoteTrouble::Authentication, .. }));
         let gone = error(404, 7404, "The database x could not be found");
         assert!(matches!(gone, Trouble::Gone { .. }));
     }

@@ -75,11 +75,7 @@ pub(super) fn cells(query: &Select, parts: Vec<QueryResult>) -> Result<Vec<Vec<C
         }
     }
     match rows.iter().find(|row| row.len() != query.columns.len()) {
-        Some(row) => Err(format!(
-            "{} values for {} columns",
-            row.len(),
-            query.columns.len()
-        )),
+        Some(row) => Err(format!("{} values for {} columns", row.len(), query.columns.len())),
         None => Ok(rows),
     }
 }
@@ -101,10 +97,9 @@ fn decode(raw: &serde_json::Value) -> Result<Cell, String> {
         Some('r') => body.parse().ok().map(|n| Cell::Whole(Value::Real(n))),
         Some('x') => unhex(body).map(|bytes| Cell::Whole(Value::Blob(bytes))),
         Some('t') => unhex(body).map(|bytes| Cell::Whole(Value::Text(bytes))),
-        Some(large @ ('X' | 'T')) => body.parse().ok().map(|bytes| Cell::Large {
-            text: large == 'T',
-            bytes,
-        }),
+        Some(large @ ('X' | 'T')) => {
+            body.parse().ok().map(|bytes| Cell::Large { text: large == 'T', bytes })
+        }
         Some(_) | None => None,
     };
     cell.ok_or_else(|| "a value without its storage class".to_owned())

@@ -39,18 +39,11 @@ pub const API_URL: &str = "https://api.cloudflare.com/client/v4";
 
 /// 1,200 requests in five minutes per user or account token, as
 /// <https://developers.cloudflare.com/fundamentals/api/reference/limits/> says.
-pub const RATE: Rate = Rate {
-    requests: 1200,
-    window: Duration::from_secs(300),
-};
+pub const RATE: Rate = Rate { requests: 1200, window: Duration::from_secs(300) };
 
 /// <https://developers.cloudflare.com/d1/platform/limits/>: 2,000,000 bytes for a row, a string
 /// or a blob; parameters stay below that. A request must end within 30 s, so it is kept small.
-const LIMITS: Limits = Limits {
-    row: 2_000_000,
-    parameter: 1_900_000,
-    request: 16_000_000,
-};
+const LIMITS: Limits = Limits { row: 2_000_000, parameter: 1_900_000, request: 16_000_000 };
 
 /// Everything needed to reach one D1 database.
 pub struct D1Config {
@@ -137,16 +130,12 @@ impl D1Writer {
 impl Client {
     async fn connect(config: D1Config) -> Result<Self, Halt> {
         let account = utf8_percent_encode(&config.account_id, NON_ALPHANUMERIC).to_string();
-        let transport = Transport::new(
-            &config.api_url,
-            config.api_token,
-            config.pacer,
-            config.timeout,
-        )
-        .map_err(|message| Halt::Refused {
-            message: format!("{}: {message}", config.role),
-            hint: "see api_url and api_token of this database".to_owned(),
-        })?;
+        let transport =
+            Transport::new(&config.api_url, &config.api_token, config.pacer, config.timeout)
+                .map_err(|message| Halt::Refused {
+                    message: format!("{}: {message}", config.role),
+                    hint: "see api_url and api_token of this database".to_owned(),
+                })?;
         let mut client = Self {
             identity: DatabaseIdentity {
                 kind: DatabaseKind::D1,
@@ -161,11 +150,7 @@ impl Client {
             asked: AtomicU64::new(0),
         };
         let (uuid, name) = client.find(&config.database).await?;
-        client.path = format!(
-            "{}/{}",
-            client.path,
-            utf8_percent_encode(&uuid, NON_ALPHANUMERIC)
-        );
+        client.path = format!("{}/{}", client.path, utf8_percent_encode(&uuid, NON_ALPHANUMERIC));
         client.identity.id = format!("{}/{uuid}", config.account_id);
         client.identity.name = name;
         Ok(client)
@@ -174,10 +159,7 @@ impl Client {
     /// The uuid and name of the database that is called so.
     async fn find(&self, wanted: &str) -> Result<(String, String), Halt> {
         let not_found = || Halt::Refused {
-            message: format!(
-                "{}: no D1 database called {wanted} in this account",
-                self.role
-            ),
+            message: format!("{}: no D1 database called {wanted} in this account", self.role),
             hint: "see account_id and database; the token must have D1 permissions in that account"
                 .to_owned(),
         };
@@ -197,16 +179,9 @@ impl Client {
         // `name` matches by part, so the exact one may stand on a later page.
         for page in 1..=1000 {
             let path = format!("{}?name={name}&page={page}&per_page=100", self.path);
-            let result = self
-                .get(&path)
-                .await
-                .map_err(|trouble| self.halt(trouble))?;
+            let result = self.get(&path).await.map_err(|trouble| self.halt(trouble))?;
             let items = result.as_array().map(Vec::as_slice).unwrap_or_default();
-            if let Some(found) = items
-                .iter()
-                .filter_map(read)
-                .find(|(_, name)| name == wanted)
-            {
+            if let Some(found) = items.iter().filter_map(read).find(|(_, name)| name == wanted) {
                 return Ok(found);
             }
             if items.len() < 100 {
@@ -217,8 +192,7 @@ impl Client {
     }
 
     async fn get(&self, path: &str) -> Result<serde_json::Value, Trouble> {
-        self.retried(|| async { answer::document(self.transport.get(path).await) })
-            .await
+        self.retried(|| async { answer::document(self.transport.get(path).await) }).await
     }
 
     /// One batch of statements, sent once.
@@ -282,11 +256,8 @@ impl Client {
     }
 
     async fn select(&self, queries: &[Select]) -> Result<Vec<Rows>, Halt> {
-        let batch: Vec<_> = queries
-            .iter()
-            .flat_map(exact::statements)
-            .map(|statement| wire(&statement))
-            .collect();
+        let batch: Vec<_> =
+            queries.iter().flat_map(exact::statements).map(|statement| wire(&statement)).collect();
         let body = json!({ "batch": batch });
         let expected = batch.len();
         let results = self
@@ -316,11 +287,7 @@ impl Client {
                         exact::Cell::Whole(value) => value,
                         exact::Cell::Large { text, bytes } => {
                             let content = self.large(query, index, column, bytes).await?;
-                            if text {
-                                Value::Text(content)
-                            } else {
-                                Value::Blob(content)
-                            }
+                            if text { Value::Text(content) } else { Value::Blob(content) }
                         }
                     });
                 }
@@ -343,21 +310,15 @@ impl Client {
         while content.len() < bytes {
             let statement = exact::piece(query, row, column, content.len());
             let body = json!({ "batch": [wire(&statement)] });
-            let results = self
-                .retried(|| self.send(&body))
-                .await
-                .map_err(|trouble| self.halt(trouble))?;
+            let results =
+                self.retried(|| self.send(&body)).await.map_err(|trouble| self.halt(trouble))?;
             let piece = exact::decode_piece(&results).map_err(|message| self.protocol(message))?;
             if piece.is_empty() {
                 return Err(self.changed());
             }
             content.extend_from_slice(&piece);
         }
-        if content.len() == bytes {
-            Ok(content)
-        } else {
-            Err(self.changed())
-        }
+        if content.len() == bytes { Ok(content) } else { Err(self.changed()) }
     }
 
     fn changed(&self) -> Halt {
@@ -368,19 +329,15 @@ impl Client {
     }
 
     fn protocol(&self, message: String) -> Halt {
-        self.halt(Trouble::Closed {
-            trouble: RemoteTrouble::Protocol,
-            message,
-        })
+        self.halt(Trouble::Closed { trouble: RemoteTrouble::Protocol, message })
     }
 
     async fn bookmark(&self) -> Result<Option<String>, Halt> {
         let path = format!("{}/time_travel/bookmark", self.path);
         match self.get(&path).await {
-            Ok(result) => Ok(result
-                .get("bookmark")
-                .and_then(serde_json::Value::as_str)
-                .map(str::to_owned)),
+            Ok(result) => {
+                Ok(result.get("bookmark").and_then(serde_json::Value::as_str).map(str::to_owned))
+            }
             Err(trouble) => Err(self.halt(trouble)),
         }
     }
@@ -392,15 +349,8 @@ impl Client {
             Err(Trouble::Refused { refusal, message }) => {
                 return Written::Refused { refusal, message };
             }
-            Err(Trouble::Later {
-                reason,
-                retry_after,
-            }) => {
-                return Written::NotSent {
-                    reason,
-                    retry_after,
-                    halt: None,
-                };
+            Err(Trouble::Later { reason, retry_after }) => {
+                return Written::NotSent { reason, retry_after, halt: None };
             }
             Err(Trouble::Lost { reason }) => return Written::Unknown { reason },
             Err(trouble @ (Trouble::Closed { .. } | Trouble::Gone { .. })) => {
@@ -414,16 +364,10 @@ impl Client {
         };
         if results.len() != statements.len() {
             return Written::Unknown {
-                reason: format!(
-                    "{} results for {} statements",
-                    results.len(),
-                    statements.len()
-                ),
+                reason: format!("{} results for {} statements", results.len(), statements.len()),
             };
         }
-        Written::Done {
-            changes: results.iter().map(|result| result.changes).sum(),
-        }
+        Written::Done { changes: results.iter().map(|result| result.changes).sum() }
     }
 }
 

@@ -21,11 +21,7 @@ const CONNECT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) enum Reply {
     /// The server answered, and the whole answer was read.
-    Answered {
-        status: u16,
-        body: Vec<u8>,
-        retry_after: Option<Duration>,
-    },
+    Answered { status: u16, body: Vec<u8>, retry_after: Option<Duration> },
     /// No connection was made: nothing was sent.
     NotSent { reason: String },
     /// Something was sent, and no whole answer came back.
@@ -43,7 +39,7 @@ impl Transport {
     /// A transport to `base`; the error says in words what is wrong with the settings.
     pub(super) fn new(
         base: &str,
-        token: SecretString,
+        token: &SecretString,
         pacer: Arc<Pacer>,
         timeout: Duration,
     ) -> Result<Self, String> {
@@ -67,12 +63,7 @@ impl Transport {
             .user_agent(concat!("rehome/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| chain(&error))?;
-        Ok(Self {
-            http,
-            base,
-            authorization,
-            pacer,
-        })
+        Ok(Self { http, base, authorization, pacer })
     }
 
     pub(super) async fn get(&self, path: &str) -> Reply {
@@ -87,21 +78,17 @@ impl Transport {
         self.pacer.turn().await;
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, self.authorization.clone());
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.base))
-            .headers(headers);
+        let mut request =
+            self.http.request(method, format!("{}{path}", self.base)).headers(headers);
         if let Some(body) = body {
             request = request.json(body);
         }
         let reply = match request.send().await {
             Ok(response) => read(response).await,
-            Err(error) if error.is_connect() || error.is_builder() => Reply::NotSent {
-                reason: chain(&error),
-            },
-            Err(error) => Reply::Lost {
-                reason: chain(&error),
-            },
+            Err(error) if error.is_connect() || error.is_builder() => {
+                Reply::NotSent { reason: chain(&error) }
+            }
+            Err(error) => Reply::Lost { reason: chain(&error) },
         };
         self.learn(&reply);
         reply
@@ -110,11 +97,7 @@ impl Transport {
     /// Slows everybody down on trouble, and holds everybody for as long as the server asks.
     fn learn(&self, reply: &Reply) {
         match reply {
-            Reply::Answered {
-                status: 429,
-                retry_after,
-                ..
-            } => {
+            Reply::Answered { status: 429, retry_after, .. } => {
                 self.pacer.trouble();
                 if let Some(pause) = retry_after {
                     self.pacer.pause(*pause);
@@ -148,16 +131,10 @@ async fn read(mut response: reqwest::Response) -> Reply {
                 };
             }
             Ok(None) => {
-                return Reply::Answered {
-                    status,
-                    body,
-                    retry_after,
-                };
+                return Reply::Answered { status, body, retry_after };
             }
             Err(error) => {
-                return Reply::Lost {
-                    reason: chain(&error),
-                };
+                return Reply::Lost { reason: chain(&error) };
             }
         }
     }

@@ -1,0 +1,145 @@
+//! The schema of a database: what can be carried, by which key, in which order.
+//!
+//! Read from the database itself by [`read`], through the pragmas that SQLite files and D1 both
+//! answer. Tables that belong to SQLite (`sqlite_…`), to D1 (`_cf_…`) or to a migration tool
+//! (`d1_migrations`) are left out; views, virtual tables and their shadows are named as not
+//! carried, because their content lives elsewhere or is made anew.
+
+mod compare;
+mod read;
+
+pub use compare::{Finding, Severity, compare};
+pub use read::read;
+
+use serde::{Deserialize, Serialize};
+
+use crate::database::quote_name;
+
+/// Which tables are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Only these; `None` for all the application's own.
+    pub tables: Option<Vec<String>>,
+    /// Not these.
+    pub exclude: Vec<String>,
+}
+
+impl Default for Selection {
+    /// All tables but the one in which Cloudflare's tools remember schema migrations.
+    fn default() -> Self {
+        Self { tables: None, exclude: vec!["d1_migrations".to_owned()] }
+    }
+}
+
+impl Selection {
+    /// Whether a table of this name is meant. SQLite's names ignore the case of ASCII letters.
+    pub fn includes(&self, name: &str) -> bool {
+        let listed = |list: &[String]| list.iter().any(|item| item.eq_ignore_ascii_case(name));
+        self.tables.as_deref().is_none_or(listed) && !listed(&self.exclude)
+    }
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name as declared.
+    pub name: String,
+    /// The declared type, perhaps empty.
+    pub declared: String,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// Whether SQLite computes it, so that it cannot be written.
+    pub generated: bool,
+    /// Whether there is a default.
+    pub has_default: bool,
+}
+
+/// What a foreign key does when its parent goes or changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Nothing, or a refusal.
+    Refuse,
+    /// The child goes or changes with it.
+    Change,
+}
+
+/// A foreign key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignKey {
+    /// The child's columns.
+    pub columns: Vec<String>,
+    /// The parent table, as the parent itself is spelt where it exists.
+    pub parent: String,
+    /// The parent's columns, in the order of `columns`.
+    pub parent_columns: Vec<String>,
+    /// What happens to the child when the parent row is deleted.
+    pub on_delete: Action,
+}
+
+/// A table whose rows can be carried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Its name as declared.
+    pub name: String,
+    /// Its columns in the order of declaration.
+    pub columns: Vec<Column>,
+    /// The names of the primary key's columns in the key's order; empty without one.
+    pub primary_key: Vec<String>,
+    /// Whether the primary key cannot hold NULL (an alias of the rowid, WITHOUT ROWID, or all
+    /// columns NOT NULL). SQLite allows NULL in other primary keys.
+    pub key_never_null: bool,
+    /// The name under which the rowid can be read and written, when the table has one and no
+    /// column hides it.
+    pub rowid: Option<String>,
+    /// Foreign keys to other tables and to itself.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Sets of columns that are unique besides the primary key: whole-table indexes of plain
+    /// columns.
+    pub unique: Vec<Vec<String>>,
+    /// Names of the triggers on it.
+    pub triggers: Vec<String>,
+    /// Whether the table is STRICT.
+    pub strict: bool,
+}
+
+impl Table {
+    /// The column of this name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The columns that are read and written, without the generated ones.
+    pub fn carried(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| !column.generated)
+    }
+
+    /// The name as SQL needs it.
+    pub fn quoted(&self) -> String {
+        quote_name(&self.name)
+    }
+}
+
+/// Something that is in the database and not carried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOver {
+    /// Its name.
+    pub name: String,
+    /// `view`, `virtual`, `shadow` or `excluded`.
+    pub what: String,
+}
+
+/// All of a database's tables that are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    /// In alphabetical order.
+    pub tables: Vec<Table>,
+    /// What is there besides.
+    pub passed_over: Vec<PassedOver>,
+}
+
+impl Schema {
+    /// The table of this name, whatever the case of its letters.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
+    }
+}
