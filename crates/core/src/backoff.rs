@@ -22,11 +22,7 @@ pub struct Backoff {
 impl Default for Backoff {
     /// 250 ms doubling to 20 s, eight times: about a minute in all.
     fn default() -> Self {
-        Self {
-            first: Duration::from_millis(250),
-            cap: Duration::from_secs(20),
-            attempts: 8,
-        }
+        Self { first: Duration::from_millis(250), cap: Duration::from_secs(20), attempts: 8 }
     }
 }
 
@@ -55,10 +51,6 @@ mod tests {
         assert_eq!(delays.len(), backoff.attempts);
         assert!(delays.iter().all(|delay| *delay <= backoff.cap * 2));
         assert!(delays[0] < delays[6]);
-        assert_eq!(
-            delays,
-            backoff.delays(7).collect::<Vec<_>>(),
-            "the same seed, the same delays"
-        );
+        assert_eq!(delays, backoff.delays(7).collect::<Vec<_>>(), "the same seed, the same delays");
     }
 }

@@ -17,10 +17,7 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the one place where the system clock is read"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the one place where the system clock is read")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -36,24 +33,15 @@ pub struct TimerClock {
 
 impl TimerClock {
     /// A clock that shows `origin` now.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "tokio's timer is what a test pauses"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "tokio's timer is what a test pauses")]
     pub fn starting_at(origin: Timestamp) -> Self {
-        Self {
-            origin,
-            started: tokio::time::Instant::now(),
-        }
+        Self { origin, started: tokio::time::Instant::now() }
     }
 }
 
 impl Clock for TimerClock {
     fn now(&self) -> Timestamp {
         let elapsed = jiff::SignedDuration::try_from(self.started.elapsed());
-        elapsed
-            .ok()
-            .and_then(|gone| self.origin.checked_add(gone).ok())
-            .unwrap_or(self.origin)
+        elapsed.ok().and_then(|gone| self.origin.checked_add(gone).ok()).unwrap_or(self.origin)
     }
 }

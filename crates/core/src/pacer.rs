@@ -50,21 +50,12 @@ struct Slots {
 impl Pacer {
     /// A pacer for `share` (0 to 1, of which the rest stays with others) of `rate`.
     pub fn new(rate: Rate, share: f64) -> Self {
-        let share = if share.is_finite() {
-            share.clamp(0.01, 1.0)
-        } else {
-            1.0
-        };
+        let share = if share.is_finite() { share.clamp(0.01, 1.0) } else { 1.0 };
         let each = rate.window.as_secs_f64() / f64::from(rate.requests.max(1));
         let spacing = Duration::try_from_secs_f64(each * MARGIN / share).unwrap_or(rate.window);
         Self {
             spacing,
-            slots: Mutex::new(Slots {
-                next: None,
-                paused_until: None,
-                slowdown: 1.0,
-                turns: 0,
-            }),
+            slots: Mutex::new(Slots { next: None, paused_until: None, slowdown: 1.0, turns: 0 }),
         }
     }
 
@@ -80,10 +71,7 @@ impl Pacer {
         }
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "tokio's timer is what a test pauses"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "tokio's timer is what a test pauses")]
     fn reserve(&self) -> Instant {
         let now = Instant::now();
         let mut slots = self.lock();
@@ -95,10 +83,7 @@ impl Pacer {
     }
 
     /// Nobody's turn comes before `pause` is over. Longer pauses win over shorter ones.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "tokio's timer is what a test pauses"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "tokio's timer is what a test pauses")]
     pub fn pause(&self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut slots = self.lock();
@@ -120,10 +105,7 @@ impl Pacer {
     }
 
     /// How long everybody still has to wait for a pause to end; `None` when nobody has to.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "tokio's timer is what a test pauses"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "tokio's timer is what a test pauses")]
     pub fn paused_for(&self) -> Option<Duration> {
         let until = self.lock().paused_until?;
         let left = until.saturating_duration_since(Instant::now());
@@ -155,20 +137,14 @@ mod tests {
         times
     }
 
-    const CLERK: Rate = Rate {
-        requests: 1000,
-        window: Duration::from_secs(10),
-    };
+    const CLERK: Rate = Rate { requests: 1000, window: Duration::from_secs(10) };
 
     #[tokio::test(start_paused = true)]
     async fn no_window_holds_more_than_the_rate_and_most_of_it_is_used() {
         let pacer = Pacer::new(CLERK, 1.0);
         let times = times(&pacer, 3500).await;
         for (index, start) in times.iter().enumerate() {
-            let within = times[index..]
-                .iter()
-                .filter(|t| **t < *start + CLERK.window)
-                .count();
+            let within = times[index..].iter().filter(|t| **t < *start + CLERK.window).count();
             assert!(within <= 1000, "{within} in one window");
         }
         let rate = 3500.0 / times.last().unwrap().as_secs_f64();

@@ -28,13 +28,8 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of the path.
-    pub const ALL: [Self; 5] = [
-        Self::Exported,
-        Self::Created,
-        Self::Mapped,
-        Self::Imported,
-        Self::Verified,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Exported, Self::Created, Self::Mapped, Self::Imported, Self::Verified];
 
     /// The word used in the journal and in every output.
     pub const fn as_str(self) -> &'static str {
@@ -95,14 +90,8 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition.
-    pub const ALL: [Self; 6] = [
-        Self::Ready,
-        Self::Intended,
-        Self::InDoubt,
-        Self::Failed,
-        Self::Held,
-        Self::Skipped,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Ready, Self::Intended, Self::InDoubt, Self::Failed, Self::Held, Self::Skipped];
 
     /// The word used in the journal and in every output.
     pub const fn as_str(self) -> &'static str {
@@ -118,9 +107,7 @@ impl Condition {
 
     /// The reverse of [`Condition::as_str`]; `None` for any other word.
     pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|condition| condition.as_str() == word)
+        Self::ALL.into_iter().find(|condition| condition.as_str() == word)
     }
 }
 
@@ -245,10 +232,7 @@ pub struct Illegal {
 }
 
 fn describe(state: Option<State>) -> String {
-    state.map_or_else(
-        || "before its export".to_owned(),
-        |state| format!("at {state}"),
-    )
+    state.map_or_else(|| "before its export".to_owned(), |state| format!("at {state}"))
 }
 
 /// Where a unit stands after an event, or why the event cannot happen there.
@@ -358,12 +342,7 @@ pub fn diagram() -> String {
             .map(Event::as_str)
             .collect();
         if !leaves.is_empty() {
-            let _ = writeln!(
-                out,
-                "        {} --> [*]: {}",
-                condition.as_str(),
-                leaves.join(", ")
-            );
+            let _ = writeln!(out, "        {} --> [*]: {}", condition.as_str(), leaves.join(", "));
         }
     }
     out.push_str("    }\n");
@@ -399,10 +378,7 @@ mod tests {
         assert!(next_state(Some(ready), Event::Done(Stage::Created)).is_err());
         let intended = next_state(Some(ready), Event::Intended).unwrap();
         let doubt = next_state(Some(intended), Event::Unknown).unwrap();
-        assert!(
-            next_state(Some(doubt), Event::Intended).is_err(),
-            "never sent again blindly"
-        );
+        assert!(next_state(Some(doubt), Event::Intended).is_err(), "never sent again blindly");
         assert!(next_state(Some(doubt), Event::NotSent).is_err());
         assert_eq!(next_state(Some(doubt), Event::Absent), Ok(ready));
         assert_eq!(

@@ -14,6 +14,7 @@
 //! So a worker cannot act without an intent, cannot forget an outcome, and cannot retry blindly.
 
 use std::any::Any;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
@@ -158,6 +159,12 @@ pub enum Probed {
 pub trait Transition: Send + Sync {
     /// What it moves.
     fn step(&self) -> Step;
+
+    /// How long a lost effect may still take to show in the target. Only an absence that lasts
+    /// longer is believed.
+    fn settle_time(&self) -> Duration {
+        Duration::from_secs(5)
+    }
 
     /// Reads what must be read and says what is to be done with each unit, in the order given.
     ///

@@ -94,11 +94,7 @@ pub struct Failure {
 impl Failure {
     /// A failure without a hint.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            hint: None,
-        }
+        Self { code: code.into(), message: message.into(), hint: None }
     }
 
     /// The same with advice on what to do.

@@ -36,18 +36,12 @@ pub(super) fn position(conn: &Connection, unit: i64) -> Result<Position, Error> 
         .prepare_cached("SELECT kind, stage, condition, attempts FROM unit WHERE id = ?1")
         .and_then(|mut statement| {
             statement
-                .query_row([unit], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-                })
+                .query_row([unit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
                 .optional()
         })
         .map_err(Error::sqlite(DOING))?;
     let (kind, stage, condition, attempts) = found.ok_or(Error::UnknownUnit(unit))?;
-    Ok(Position {
-        kind,
-        state: state_from_columns(stage, &condition)?,
-        attempts,
-    })
+    Ok(Position { kind, state: state_from_columns(stage, &condition)?, attempts })
 }
 
 /// A state from its two columns.
@@ -88,9 +82,7 @@ pub(super) fn apply(conn: &Connection, entry: &Entry<'_>) -> Result<(), Error> {
     let state =
         next_state(Some(before.state), event).map_err(|source| Error::Illegal { unit, source })?;
     if state.stage != to || entry.from != Some(before.state.stage) {
-        return Err(damaged(
-            "its stages do not follow from the entries before it",
-        ));
+        return Err(damaged("its stages do not follow from the entries before it"));
     }
     let detail: Detail = parse(entry.seq, entry.detail)?;
     step(conn, entry, unit, &before, event, state, &detail)
@@ -159,11 +151,7 @@ fn step(
         Event::Done(_) | Event::Partly => Some(entry.seq),
         _ => None,
     };
-    let failure = detail
-        .failure
-        .as_ref()
-        .map(serde_json::to_string)
-        .transpose();
+    let failure = detail.failure.as_ref().map(serde_json::to_string).transpose();
     let failure = failure.map_err(|error| Error::Damaged(error.to_string()))?;
     let updated = conn
         .prepare_cached(
@@ -199,10 +187,7 @@ fn step(
             });
         }
         Err(source) => {
-            return Err(Error::Sqlite {
-                doing: DOING,
-                source,
-            });
+            return Err(Error::Sqlite { doing: DOING, source });
         }
     }
     waits(conn, entry.seq, unit, before, detail).map_err(Error::sqlite(DOING))
@@ -217,10 +202,8 @@ fn waits(
     detail: &Detail,
 ) -> rusqlite::Result<()> {
     if matches!(before.state.condition, Condition::Held | Condition::Failed) {
-        conn.prepare_cached("DELETE FROM wait WHERE unit = ?1")?
-            .execute([unit])?;
-        conn.prepare_cached("DELETE FROM block WHERE unit = ?1")?
-            .execute([unit])?;
+        conn.prepare_cached("DELETE FROM wait WHERE unit = ?1")?.execute([unit])?;
+        conn.prepare_cached("DELETE FROM block WHERE unit = ?1")?.execute([unit])?;
     }
     for wait in &detail.waits {
         conn.prepare_cached(

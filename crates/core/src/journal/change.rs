@@ -45,89 +45,40 @@ pub enum Change {
 impl Change {
     /// A step without any detail.
     pub fn step(unit: UnitId, event: Event) -> Self {
-        Self::Step {
-            unit,
-            event,
-            detail: Detail::default(),
-        }
+        Self::Step { unit, event, detail: Detail::default() }
     }
 
     /// A step that something went wrong with.
     pub fn failure(unit: UnitId, event: Event, failure: Failure, blocks: Vec<Block>) -> Self {
-        let detail = Detail {
-            failure: Some(failure),
-            blocks,
-            ..Detail::default()
-        };
-        Self::Step {
-            unit,
-            event,
-            detail,
-        }
+        let detail = Detail { failure: Some(failure), blocks, ..Detail::default() };
+        Self::Step { unit, event, detail }
     }
 
     /// A hold.
     pub fn hold(unit: UnitId, waits: Vec<Wait>, blocks: Vec<Block>) -> Self {
-        let detail = Detail {
-            waits,
-            blocks,
-            ..Detail::default()
-        };
-        Self::Step {
-            unit,
-            event: Event::Held,
-            detail,
-        }
+        let detail = Detail { waits, blocks, ..Detail::default() };
+        Self::Step { unit, event: Event::Held, detail }
     }
 
     /// An intent.
     pub fn intent(unit: UnitId, intent: serde_json::Value) -> Self {
-        let detail = Detail {
-            data: Some(intent),
-            ..Detail::default()
-        };
-        Self::Step {
-            unit,
-            event: Event::Intended,
-            detail,
-        }
+        let detail = Detail { data: Some(intent), ..Detail::default() };
+        Self::Step { unit, event: Event::Intended, detail }
     }
 
     /// What an effect (or an advance without one) leaves to record: one step, and a second one
     /// when only a part could be done. `whole` is the event of the former case.
     pub fn done(unit: UnitId, whole: Event, done: Done) -> Vec<Self> {
-        let Done {
-            target,
-            origin,
-            data,
-            rest,
-        } = done;
-        let detail = Detail {
-            target,
-            origin,
-            data,
-            ..Detail::default()
-        };
+        let Done { target, origin, data, rest } = done;
+        let detail = Detail { target, origin, data, ..Detail::default() };
         match rest {
-            None => vec![Self::Step {
-                unit,
-                event: whole,
-                detail,
-            }],
+            None => vec![Self::Step { unit, event: whole, detail }],
             Some(Rest::Held { waits, blocks }) => vec![
-                Self::Step {
-                    unit,
-                    event: Event::Partly,
-                    detail,
-                },
+                Self::Step { unit, event: Event::Partly, detail },
                 Self::hold(unit, waits, blocks),
             ],
             Some(Rest::Failed { failure, blocks }) => vec![
-                Self::Step {
-                    unit,
-                    event: Event::Partly,
-                    detail,
-                },
+                Self::Step { unit, event: Event::Partly, detail },
                 Self::failure(unit, Event::Failed, failure, blocks),
             ],
         }
@@ -164,10 +115,7 @@ pub struct Detail {
 impl Detail {
     /// A detail that is only a reason.
     pub fn because(reason: impl Into<String>) -> Self {
-        Self {
-            reason: Some(reason.into()),
-            ..Self::default()
-        }
+        Self { reason: Some(reason.into()), ..Self::default() }
     }
 }
 

@@ -35,24 +35,16 @@ impl Lock {
         let path = lock_path(journal);
         let failed = |doing| {
             let path = path.clone();
-            move |source| Error::File {
-                doing,
-                path,
-                source,
-            }
+            move |source| Error::File { doing, path, source }
         };
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options
-            .open(&path)
-            .map_err(failed("create the lock file"))?;
+        let file = options.open(&path).map_err(failed("create the lock file"))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked {
-                owner: describe(journal),
-            }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked { owner: describe(journal) }),
             Err(TryLockError::Error(source)) => Err(failed("lock")(source)),
         }
     }
@@ -73,9 +65,7 @@ fn lock_path(journal: &Path) -> PathBuf {
 }
 
 fn describe(journal: &Path) -> String {
-    let owner = schema::open_reader(journal)
-        .ok()
-        .and_then(|conn| owner(&conn).ok().flatten());
+    let owner = schema::open_reader(journal).ok().and_then(|conn| owner(&conn).ok().flatten());
     owner.map_or_else(
         || "its owner has not written its name yet".to_owned(),
         |Owner { host, pid, since }| {
@@ -89,11 +79,7 @@ fn describe(journal: &Path) -> String {
 /// The owner row, present while a run is on (or after one was killed).
 pub(super) fn owner(conn: &Connection) -> Result<Option<Owner>, Error> {
     conn.query_row("SELECT host, pid, since FROM owner", [], |row| {
-        Ok(Owner {
-            host: row.get(0)?,
-            pid: row.get(1)?,
-            since: row.get(2)?,
-        })
+        Ok(Owner { host: row.get(0)?, pid: row.get(1)?, since: row.get(2)? })
     })
     .optional()
     .map_err(Error::sqlite("read its owner"))

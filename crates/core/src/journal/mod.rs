@@ -44,9 +44,7 @@ pub struct Journal {
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Journal").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -92,12 +90,7 @@ impl Journal {
             drop(conn);
             drop(lock);
         })?;
-        Ok(Self {
-            path: path.to_owned(),
-            writer: Some(writer),
-            thread: Some(thread),
-            resumed,
-        })
+        Ok(Self { path: path.to_owned(), writer: Some(writer), thread: Some(thread), resumed })
     }
 
     /// Whether the journal existed before it was opened.

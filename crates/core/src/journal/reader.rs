@@ -61,9 +61,7 @@ pub struct Reader {
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader")
-            .field("selection", &self.selection)
-            .finish_non_exhaustive()
+        f.debug_struct("Reader").field("selection", &self.selection).finish_non_exhaustive()
     }
 }
 
@@ -79,10 +77,7 @@ impl Reader {
     /// [`Error::Missing`], [`Error::NotAJournal`], [`Error::TooNew`], or what SQLite said.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let conn = schema::open_reader(path)?;
-        Ok(Self {
-            conn: Mutex::new(conn),
-            selection: Selection::All,
-        })
+        Ok(Self { conn: Mutex::new(conn), selection: Selection::All })
     }
 
     /// The same reader, seeing only the selected units as ready.
@@ -129,19 +124,13 @@ impl Reader {
     pub fn checkpoint(&self, kind: &Kind) -> Result<Option<Checkpoint>, Error> {
         let row: Option<(String, bool, Option<u64>)> = self.read("read a checkpoint", |conn| {
             conn.prepare_cached("SELECT cursor, done, total FROM checkpoint WHERE kind = ?1")?
-                .query_row([kind.as_str()], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })
+                .query_row([kind.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()
         })?;
         row.map(|(cursor, done, total)| {
             let cursor = serde_json::from_str(&cursor)
                 .map_err(|error| Error::Damaged(format!("the checkpoint of {kind}: {error}")))?;
-            Ok(Checkpoint {
-                cursor,
-                done,
-                total,
-            })
+            Ok(Checkpoint { cursor, done, total })
         })
         .transpose()
     }
@@ -163,17 +152,7 @@ impl Reader {
             "{UNIT} WHERE u.kind = ?1 AND u.stage = ?2 AND u.condition = 'ready' AND u.id > ?3
              {filter} ORDER BY u.id LIMIT ?4"
         );
-        units(
-            &conn,
-            &sql,
-            params![
-                kind.as_str(),
-                stage.rank(),
-                after.0,
-                limit as i64,
-                parameter
-            ],
-        )
+        units(&conn, &sql, params![kind.as_str(), stage.rank(), after.0, limit as i64, parameter])
     }
 
     /// Units whose latest intent has no known outcome, with numbers above `after`.
@@ -191,11 +170,7 @@ impl Reader {
             "{UNIT} WHERE u.kind = ?1 AND u.stage = ?2 AND u.condition IN ('intended', 'in_doubt')
              AND u.id > ?3 ORDER BY u.id LIMIT ?4"
         );
-        units(
-            &self.lock(),
-            &sql,
-            params![kind.as_str(), stage.rank(), after.0, limit as i64],
-        )
+        units(&self.lock(), &sql, params![kind.as_str(), stage.rank(), after.0, limit as i64])
     }
 
     /// Units of a kind that stand at a stage or beyond, whatever their condition, with numbers
@@ -213,11 +188,7 @@ impl Reader {
         let sql = format!(
             "{UNIT} WHERE u.kind = ?1 AND u.stage >= ?2 AND u.id > ?3 ORDER BY u.id LIMIT ?4"
         );
-        units(
-            &self.lock(),
-            &sql,
-            params![kind.as_str(), stage.rank(), after.0, limit as i64],
-        )
+        units(&self.lock(), &sql, params![kind.as_str(), stage.rank(), after.0, limit as i64])
     }
 
     /// One unit by its number.
@@ -226,9 +197,7 @@ impl Reader {
     /// [`Error::UnknownUnit`], or when it cannot be read.
     pub fn unit(&self, id: UnitId) -> Result<Unit, Error> {
         let sql = format!("{UNIT} WHERE u.id = ?1");
-        units(&self.lock(), &sql, params![id.0])?
-            .pop()
-            .ok_or(Error::UnknownUnit(id.0))
+        units(&self.lock(), &sql, params![id.0])?.pop().ok_or(Error::UnknownUnit(id.0))
     }
 
     /// Every unit that goes by one of these names: a source key, a target key, or an alias.
@@ -243,11 +212,7 @@ impl Reader {
                 UNION SELECT unit FROM alias WHERE alias IN (SELECT value FROM json_each(?1))
              ) ORDER BY u.id"
         );
-        units(
-            &self.lock(),
-            &sql,
-            params![serde_json::json!(names).to_string()],
-        )
+        units(&self.lock(), &sql, params![serde_json::json!(names).to_string()])
     }
 
     /// Held units of which something that they wait for has come, with numbers above `after`.
@@ -281,17 +246,10 @@ impl Reader {
     ) -> Result<(&'static str, rusqlite::types::Value), Error> {
         use rusqlite::types::Value;
         Ok(match &self.selection {
-            Selection::First {
-                kind: limited,
-                count,
-            } if limited == kind => (
-                "AND u.id <= ?5",
-                Value::Integer(last_of_first(conn, kind, *count)?),
-            ),
-            Selection::Only {
-                kind: limited,
-                names,
-            } if limited == kind => (
+            Selection::First { kind: limited, count } if limited == kind => {
+                ("AND u.id <= ?5", Value::Integer(last_of_first(conn, kind, *count)?))
+            }
+            Selection::Only { kind: limited, names } if limited == kind => (
                 "AND (u.source_key IN (SELECT value FROM json_each(?5))
                       OR u.target_key IN (SELECT value FROM json_each(?5))
                       OR EXISTS (SELECT 1 FROM alias a, json_each(?5) n WHERE a.kind = u.kind
@@ -312,9 +270,7 @@ fn last_of_first(conn: &Connection, kind: &Kind, count: u64) -> Result<i64, Erro
     };
     conn.prepare_cached("SELECT id FROM unit WHERE kind = ?1 ORDER BY id LIMIT 1 OFFSET ?2")
         .and_then(|mut statement| {
-            statement
-                .query_row(params![kind.as_str(), offset], |row| row.get(0))
-                .optional()
+            statement.query_row(params![kind.as_str(), offset], |row| row.get(0)).optional()
         })
         .map(|found| found.unwrap_or(i64::MAX))
         .map_err(Error::sqlite("find the last selected unit"))
@@ -396,9 +352,7 @@ fn units(
     let rows: Vec<RawUnit> = conn
         .prepare_cached(sql)
         .and_then(|mut statement| {
-            statement
-                .query_map(parameters, RawUnit::from_row)?
-                .collect::<Result<_, _>>()
+            statement.query_map(parameters, RawUnit::from_row)?.collect::<Result<_, _>>()
         })
         .map_err(Error::sqlite("read units"))?;
     rows.into_iter().map(RawUnit::understand).collect()

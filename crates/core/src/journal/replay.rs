@@ -51,9 +51,7 @@ pub fn check(path: &Path, scratch: &Path) -> Result<Replay, Error> {
 
 fn replay(journal: &Connection, replayed: &Connection) -> Result<u64, Error> {
     let doing = "replay its log";
-    let tx = replayed
-        .unchecked_transaction()
-        .map_err(Error::sqlite(doing))?;
+    let tx = replayed.unchecked_transaction().map_err(Error::sqlite(doing))?;
     let mut statement = journal
         .prepare(
             "SELECT seq, unit, event, from_stage, to_stage, attempt, detail FROM entry
@@ -105,22 +103,16 @@ fn compare(left: &Connection, right: &Connection, table: &str, order: &str) -> R
         b.query(params![]).map_err(Error::sqlite(doing))?,
     );
     loop {
-        let (x, y) = (
-            a.next().map_err(Error::sqlite(doing))?,
-            b.next().map_err(Error::sqlite(doing))?,
-        );
+        let (x, y) =
+            (a.next().map_err(Error::sqlite(doing))?, b.next().map_err(Error::sqlite(doing))?);
         let (x, y) = match (x, y) {
             (None, None) => return Ok(()),
             (Some(x), Some(y)) => (x, y),
             (Some(_), None) => {
-                return Err(Error::ReplayDiffers(format!(
-                    "{table}: the cache has more rows"
-                )));
+                return Err(Error::ReplayDiffers(format!("{table}: the cache has more rows")));
             }
             (None, Some(_)) => {
-                return Err(Error::ReplayDiffers(format!(
-                    "{table}: the cache misses rows"
-                )));
+                return Err(Error::ReplayDiffers(format!("{table}: the cache misses rows")));
             }
         };
         for column in 0..columns {

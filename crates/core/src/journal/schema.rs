@@ -30,8 +30,7 @@ pub(super) fn open_writer(path: &Path, create: bool) -> Result<Connection, Error
     make_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags).map_err(Error::sqlite("open it"))?;
-    conn.busy_timeout(BUSY)
-        .map_err(Error::sqlite("set its patience"))?;
+    conn.busy_timeout(BUSY).map_err(Error::sqlite("set its patience"))?;
     recognise(&conn, path)?;
     settle_pragmas(&conn)?;
     check(&conn)?;
@@ -46,16 +45,12 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(Error::sqlite("open it"))?;
-    conn.busy_timeout(BUSY)
-        .map_err(Error::sqlite("set its patience"))?;
+    conn.busy_timeout(BUSY).map_err(Error::sqlite("set its patience"))?;
     conn.set_prepared_statement_cache_capacity(64);
     recognise(&conn, path)?;
     let found = format(&conn)?;
     if found == 0 {
-        return Err(Error::NotAJournal {
-            path: path.to_owned(),
-            found: "an empty file".into(),
-        });
+        return Err(Error::NotAJournal { path: path.to_owned(), found: "an empty file".into() });
     }
     known(found)?;
     Ok(conn)
@@ -65,8 +60,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
 pub(super) fn open_scratch(path: &Path) -> Result<Connection, Error> {
     let mut conn = Connection::open(path).map_err(Error::sqlite("open a scratch file"))?;
     // Thrown away afterwards: speed over safety, here only.
-    conn.pragma_update(None, "synchronous", "OFF")
-        .map_err(Error::sqlite("set up scratch"))?;
+    conn.pragma_update(None, "synchronous", "OFF").map_err(Error::sqlite("set up scratch"))?;
     upgrade(&mut conn)?;
     Ok(conn)
 }
@@ -87,11 +81,7 @@ fn create_private(path: &Path) -> Result<(), Error> {
 fn make_private(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|source| {
-        Error::File {
-            doing: "make private the journal",
-            path: path.to_owned(),
-            source,
-        }
+        Error::File { doing: "make private the journal", path: path.to_owned(), source }
     })
 }
 
@@ -102,28 +92,21 @@ fn make_private(_: &Path) -> Result<(), Error> {
 
 /// Refuses a file that is something else. An empty file may become a journal.
 fn recognise(conn: &Connection, path: &Path) -> Result<(), Error> {
-    let not = |found: String| Error::NotAJournal {
-        path: path.to_owned(),
-        found,
-    };
-    let id: i64 = conn
-        .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(|source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase) => not("not a SQLite file".into()),
-            Some(rusqlite::ErrorCode::DatabaseCorrupt) => Error::Damaged(source.to_string()),
-            _ => Error::Sqlite {
-                doing: "read its header",
-                source,
-            },
+    let not = |found: String| Error::NotAJournal { path: path.to_owned(), found };
+    let id: i64 =
+        conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(|source| {
+            match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::NotADatabase) => not("not a SQLite file".into()),
+                Some(rusqlite::ErrorCode::DatabaseCorrupt) => Error::Damaged(source.to_string()),
+                _ => Error::Sqlite { doing: "read its header", source },
+            }
         })?;
     let tables: i64 = conn
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|source| Error::Damaged(source.to_string()))?;
     match (id, tables) {
         (APPLICATION_ID, _) | (0, 0) => Ok(()),
-        (_, tables) => Err(not(format!(
-            "a SQLite file of something else, with {tables} tables"
-        ))),
+        (_, tables) => Err(not(format!("a SQLite file of something else, with {tables} tables"))),
     }
 }
 
@@ -134,15 +117,13 @@ fn settle_pragmas(conn: &Connection) -> Result<(), Error> {
         ("foreign_keys", "ON", "1"),
         ("journal_size_limit", "67108864", "67108864"),
     ] {
-        conn.pragma_update_and_check(None, pragma, value, |_| Ok(()))
-            .or_else(|error| match error {
+        conn.pragma_update_and_check(None, pragma, value, |_| Ok(())).or_else(
+            |error| match error {
                 // Most pragmas answer nothing when they are set.
                 rusqlite::Error::QueryReturnedNoRows => Ok(()),
-                other => Err(Error::Sqlite {
-                    doing: "make it safe",
-                    source: other,
-                }),
-            })?;
+                other => Err(Error::Sqlite { doing: "make it safe", source: other }),
+            },
+        )?;
         let found: String = conn
             .pragma_query_value(None, pragma, |row| {
                 row.get_ref(0).map(|value| match value {
@@ -154,11 +135,7 @@ fn settle_pragmas(conn: &Connection) -> Result<(), Error> {
             })
             .map_err(Error::sqlite("read its settings back"))?;
         if found != read_back {
-            return Err(Error::Pragma {
-                pragma,
-                wanted: value,
-                found,
-            });
+            return Err(Error::Pragma { pragma, wanted: value, found });
         }
     }
     Ok(())
@@ -168,11 +145,7 @@ fn check(conn: &Connection) -> Result<(), Error> {
     let verdict: String = conn
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|source| Error::Damaged(source.to_string()))?;
-    if verdict == "ok" {
-        Ok(())
-    } else {
-        Err(Error::Damaged(verdict))
-    }
+    if verdict == "ok" { Ok(()) } else { Err(Error::Damaged(verdict)) }
 }
 
 fn format(conn: &Connection) -> Result<i64, Error> {
@@ -183,10 +156,7 @@ fn format(conn: &Connection) -> Result<i64, Error> {
 fn known(found: i64) -> Result<usize, Error> {
     match usize::try_from(found) {
         Ok(format) if format <= STEPS.len() => Ok(format),
-        _ => Err(Error::TooNew {
-            found,
-            known: STEPS.len() as i64,
-        }),
+        _ => Err(Error::TooNew { found, known: STEPS.len() as i64 }),
     }
 }
 
@@ -201,9 +171,7 @@ fn upgrade(conn: &mut Connection) -> Result<(), Error> {
     for step in &STEPS[have..] {
         tx.execute_batch(step).map_err(Error::sqlite(doing))?;
     }
-    tx.pragma_update(None, "application_id", APPLICATION_ID)
-        .map_err(Error::sqlite(doing))?;
-    tx.pragma_update(None, "user_version", STEPS.len() as i64)
-        .map_err(Error::sqlite(doing))?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(Error::sqlite(doing))?;
+    tx.pragma_update(None, "user_version", STEPS.len() as i64).map_err(Error::sqlite(doing))?;
     tx.commit().map_err(Error::sqlite(doing))
 }

@@ -23,9 +23,7 @@ pub struct Setup {
 /// The setup row, when the journal has one.
 pub(super) fn read(conn: &Connection) -> Result<Option<Setup>, Error> {
     let row: Option<(String, String)> = conn
-        .query_row("SELECT name, pins FROM setup", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
+        .query_row("SELECT name, pins FROM setup", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
         .map_err(Error::sqlite("read its setup"))?;
     row.map(|(name, pins)| {
@@ -50,11 +48,7 @@ pub(super) fn bind(conn: &Connection, wanted: &Setup, now: i64) -> Result<bool, 
         return Ok(true);
     };
     let differences = differences(&bound, wanted);
-    if differences.is_empty() {
-        Ok(false)
-    } else {
-        Err(Error::OtherMigration { differences })
-    }
+    if differences.is_empty() { Ok(false) } else { Err(Error::OtherMigration { differences }) }
 }
 
 fn differences(bound: &Setup, wanted: &Setup) -> Vec<Difference> {

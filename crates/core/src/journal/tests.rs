@@ -1,1 +1,204 @@
-//! tests
+//! The journal as its callers see it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::knowledge::Knowledge as _;
+use crate::state::{Condition, Event, Stage};
+use crate::transition::Exported;
+use crate::unit::{Failure, Kind, Origin, UnitId};
+
+const USER: Kind = Kind::new("user");
+
+struct Place {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test.journal");
+    Place { _dir: dir, path }
+}
+
+fn setup(instance: &str) -> Setup {
+    let pins = BTreeMap::from([("source instance".to_owned(), instance.to_owned())]);
+    Setup { name: "test".into(), pins }
+}
+
+fn open(place: &Place) -> Journal {
+    Journal::open(&place.path, &setup("ins_a"), Arc::new(SystemClock)).unwrap()
+}
+
+fn page(names: &[&str]) -> Change {
+    let units = names
+        .iter()
+        .map(|name| Exported {
+            source_key: (*name).to_owned(),
+            scope: String::new(),
+            label: Some(format!("{name}@example.com")),
+            aliases: vec![format!("email:{name}@example.com")],
+            data: json!({ "name": name }),
+        })
+        .collect();
+    Change::Page { kind: USER, units, cursor: json!(names.len()), done: true, total: None }
+}
+
+fn advance(unit: i64, to: Stage, target: &str) -> Change {
+    let detail = Detail {
+        target: Some(target.to_owned()),
+        origin: Some(Origin::Adopted),
+        ..Detail::default()
+    };
+    Change::Step { unit: UnitId(unit), event: Event::Advanced(to), detail }
+}
+
+#[tokio::test]
+async fn a_page_is_recorded_once_however_often_it_comes() {
+    let place = place();
+    let journal = open(&place);
+    assert_eq!(journal.submit(vec![page(&["a", "b"])]).await.unwrap().new_units, 2);
+    assert_eq!(journal.submit(vec![page(&["b", "c"])]).await.unwrap().new_units, 1);
+    let reader = journal.reader().unwrap();
+    let units = reader.ready(&USER, Stage::Exported, UnitId(0), 10).unwrap();
+    let keys: Vec<_> = units.iter().map(|unit| unit.source_key.as_str()).collect();
+    assert_eq!(keys, ["a", "b", "c"]);
+    assert_eq!(units[2].data, json!({ "name": "c" }));
+    assert!(reader.export_done(&USER).unwrap());
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_happen_leaves_no_trace_and_the_journal_usable() {
+    let place = place();
+    let journal = open(&place);
+    journal.submit(vec![page(&["a", "b"])]).await.unwrap();
+    let error = journal
+        .submit(vec![
+            advance(1, Stage::Created, "t1"),
+            Change::step(UnitId(2), Event::Done(Stage::Created)),
+        ])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Illegal { unit: 2, .. }), "{error}");
+    journal.submit(vec![advance(1, Stage::Created, "t1")]).await.unwrap();
+    let error = journal.submit(vec![advance(2, Stage::Created, "t1")]).await.unwrap_err();
+    assert!(matches!(error, Error::TargetTaken { .. }), "{error}");
+    let reader = journal.reader().unwrap();
+    assert_eq!(reader.unit(UnitId(2)).unwrap().target_key, None);
+    assert_eq!(reader.history(UnitId(1)).unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_log_cannot_be_rewritten_and_leads_to_the_cache() {
+    let place = place();
+    let journal = open(&place);
+    journal.submit(vec![page(&["a", "b"])]).await.unwrap();
+    journal.submit(vec![advance(1, Stage::Mapped, "t1")]).await.unwrap();
+    let failure = Failure::new("refused", "no").with_hint("ask");
+    journal
+        .submit(vec![Change::failure(UnitId(2), Event::Failed, failure, Vec::new())])
+        .await
+        .unwrap();
+    let scratch = place.path.with_extension("scratch");
+    let replay = check_replay(&place.path, &scratch).unwrap();
+    assert_eq!(replay, Replay { entries: 5, units: 2 });
+    journal.close();
+
+    let conn = rusqlite::Connection::open(&place.path).unwrap();
+    assert!(conn.execute("DELETE FROM entry", []).is_err());
+    assert!(conn.execute("UPDATE entry SET at = 0", []).is_err());
+    conn.execute("UPDATE unit SET stage = 5 WHERE id = 2", []).unwrap();
+    std::fs::remove_file(&scratch).unwrap();
+    let error = check_replay(&place.path, &scratch).unwrap_err();
+    assert!(matches!(&error, Error::ReplayDiffers(what) if what.contains("unit.stage")), "{error}");
+}
+
+#[tokio::test]
+async fn a_journal_is_bound_to_its_migration_and_to_one_run() {
+    let place = place();
+    let journal = open(&place);
+    let other = Journal::open(&place.path, &setup("ins_a"), Arc::new(SystemClock));
+    let Err(Error::Locked { owner }) = other else { panic!("two runs at once") };
+    assert!(owner.contains(&format!("process {}", std::process::id())), "{owner}");
+    assert!(is_running(&place.path));
+    journal.close();
+    assert!(!is_running(&place.path));
+
+    let other = Journal::open(&place.path, &setup("ins_b"), Arc::new(SystemClock));
+    let Err(Error::OtherMigration { differences }) = other else { panic!("another migration") };
+    assert_eq!(
+        differences,
+        [Difference {
+            what: "source instance".into(),
+            journal: Some("ins_a".into()),
+            found: Some("ins_b".into())
+        }]
+    );
+    assert!(open(&place).resumed());
+}
+
+#[tokio::test]
+async fn foreign_and_damaged_files_are_named() {
+    let place = place();
+    std::fs::write(&place.path, "hello, this is certainly not a database").unwrap();
+    let error = Journal::open(&place.path, &setup("a"), Arc::new(SystemClock)).unwrap_err();
+    assert!(matches!(error, Error::NotAJournal { .. }), "{error}");
+
+    std::fs::remove_file(&place.path).unwrap();
+    let conn = rusqlite::Connection::open(&place.path).unwrap();
+    conn.execute_batch("CREATE TABLE users (id)").unwrap();
+    drop(conn);
+    let error = Journal::open(&place.path, &setup("a"), Arc::new(SystemClock)).unwrap_err();
+    assert!(matches!(error, Error::NotAJournal { .. }), "{error}");
+
+    let missing = Reader::open(&place.path.with_extension("missing")).unwrap_err();
+    assert!(matches!(missing, Error::Missing(_)), "{missing}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = place();
+    let journal = open(&place);
+    journal.submit(vec![page(&["a"])]).await.unwrap();
+    let folder = place.path.parent().unwrap();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", file.path());
+    }
+}
+
+#[tokio::test]
+async fn a_held_unit_is_released_by_what_it_waits_for_and_blocks_others_meanwhile() {
+    let place = place();
+    let journal = open(&place);
+    journal.submit(vec![page(&["a", "b", "c"])]).await.unwrap();
+    let wait = crate::unit::Wait {
+        code: "user_failed".into(),
+        kind: USER,
+        key: Some("b".into()),
+        scope: None,
+        stage: Stage::Mapped,
+        parts: 3,
+        example: None,
+    };
+    let block = crate::unit::Block { kind: USER, key: "c".into() };
+    journal.submit(vec![Change::hold(UnitId(1), vec![wait], vec![block])]).await.unwrap();
+    let reader = journal.reader().unwrap();
+    assert_eq!(reader.releasable(UnitId(0), 10).unwrap(), []);
+    assert_eq!(reader.blocked(&USER, &["a".into(), "c".into()]).unwrap().len(), 1);
+    assert_eq!(reader.unit(UnitId(1)).unwrap().state.condition, Condition::Held);
+
+    journal.submit(vec![advance(2, Stage::Mapped, "tb")]).await.unwrap();
+    assert_eq!(reader.releasable(UnitId(0), 10).unwrap(), [UnitId(1)]);
+    journal.submit(vec![Change::step(UnitId(1), Event::Released)]).await.unwrap();
+    assert!(reader.blocked(&USER, &["c".into()]).unwrap().is_empty());
+    assert!(reader.waits(UnitId(1)).unwrap().is_empty());
+}

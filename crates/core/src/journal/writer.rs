@@ -64,10 +64,7 @@ impl Writer {
     /// Records the changes together. Returns once they are on the disk.
     pub(super) async fn submit(&self, changes: Vec<Change>) -> Result<Ack, Error> {
         let (answer, answered) = oneshot::channel();
-        self.jobs
-            .send(Job { changes, answer })
-            .await
-            .map_err(|_| Error::Closed)?;
+        self.jobs.send(Job { changes, answer }).await.map_err(|_| Error::Closed)?;
         answered.await.map_err(|_| Error::Closed)?
     }
 
@@ -92,10 +89,8 @@ fn run(
                 Err(_) => break,
             }
         }
-        let (changes, answers): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .map(|job| (job.changes, job.answer))
-            .unzip();
+        let (changes, answers): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|job| (job.changes, job.answer)).unzip();
         let now = clock.now().as_millisecond();
         match commit(conn, changes, now) {
             Ok(results) => {
@@ -163,13 +158,7 @@ fn record_all(conn: &Connection, changes: &[Change], now: i64) -> Result<Ack, Er
     let mut ack = Ack::default();
     for change in changes {
         match change {
-            Change::Page {
-                kind,
-                units,
-                cursor,
-                done,
-                total,
-            } => {
+            Change::Page { kind, units, cursor, done, total } => {
                 for unit in units {
                     if known(conn, kind.as_str(), &unit.source_key)? {
                         continue;
@@ -202,17 +191,10 @@ fn record_all(conn: &Connection, changes: &[Change], now: i64) -> Result<Ack, Er
                 })?;
                 ack.seq = append(conn, now, None, PAGE, (None, None), 0, Some(&detail))?;
             }
-            Change::Step {
-                unit,
-                event,
-                detail,
-            } => {
+            Change::Step { unit, event, detail } => {
                 let before = cache::position(conn, unit.0)?;
-                let state =
-                    next_state(Some(before.state), *event).map_err(|source| Error::Illegal {
-                        unit: unit.0,
-                        source,
-                    })?;
+                let state = next_state(Some(before.state), *event)
+                    .map_err(|source| Error::Illegal { unit: unit.0, source })?;
                 let attempts = match event {
                     Event::Intended => before.attempts + 1,
                     Event::Retried => 0,
@@ -246,11 +228,7 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Error> {
 
 fn known(conn: &Connection, kind: &str, source_key: &str) -> Result<bool, Error> {
     conn.prepare_cached("SELECT 1 FROM unit WHERE kind = ?1 AND source_key = ?2")
-        .and_then(|mut statement| {
-            statement
-                .query_row([kind, source_key], |_| Ok(()))
-                .optional()
-        })
+        .and_then(|mut statement| statement.query_row([kind, source_key], |_| Ok(())).optional())
         .map(|found| found.is_some())
         .map_err(Error::sqlite("look a unit up"))
 }
@@ -287,17 +265,6 @@ fn append(
     })
     .map_err(Error::sqlite("append to its log"))?;
     let seq = conn.last_insert_rowid();
-    cache::apply(
-        conn,
-        &Entry {
-            seq,
-            unit,
-            event,
-            from,
-            to,
-            attempt,
-            detail,
-        },
-    )?;
+    cache::apply(conn, &Entry { seq, unit, event, from, to, attempt, detail })?;
     Ok(seq)
 }

@@ -74,22 +74,11 @@ impl Reader {
         rows: &[(Known, i64, String, String)],
     ) -> Result<Option<HashSet<UnitId>>, Error> {
         match &self.selection {
-            Selection::First {
-                kind: limited,
-                count,
-            } if limited == kind => {
+            Selection::First { kind: limited, count } if limited == kind => {
                 let last = last_of_first(conn, kind, *count)?;
-                Ok(Some(
-                    rows.iter()
-                        .map(|row| row.0.id)
-                        .filter(|id| id.0 <= last)
-                        .collect(),
-                ))
+                Ok(Some(rows.iter().map(|row| row.0.id).filter(|id| id.0 <= last).collect()))
             }
-            Selection::Only {
-                kind: limited,
-                names,
-            } if limited == kind => {
+            Selection::Only { kind: limited, names } if limited == kind => {
                 let ids: Vec<i64> = rows.iter().map(|row| row.0.id.0).collect();
                 let (filter, parameter) = self.filter(conn, kind)?;
                 let sql = format!(
@@ -148,9 +137,7 @@ impl Knowledge for Reader {
     }
 
     fn export_done(&self, kind: &Kind) -> Result<bool, Error> {
-        Ok(self
-            .checkpoint(kind)?
-            .is_some_and(|checkpoint| checkpoint.done))
+        Ok(self.checkpoint(kind)?.is_some_and(|checkpoint| checkpoint.done))
     }
 
     fn blocked(&self, kind: &Kind, source_keys: &[String]) -> Result<HashSet<String>, Error> {
@@ -159,10 +146,9 @@ impl Knowledge for Reader {
                 "SELECT DISTINCT b.key FROM json_each(?2) n
                  JOIN block b ON b.kind = ?1 AND b.key = n.value",
             )?
-            .query_map(
-                params![kind.as_str(), serde_json::json!(source_keys).to_string()],
-                |row| row.get(0),
-            )?
+            .query_map(params![kind.as_str(), serde_json::json!(source_keys).to_string()], |row| {
+                row.get(0)
+            })?
             .collect()
         })
     }

@@ -121,14 +121,13 @@ impl Reader {
     /// # Errors
     /// When they cannot be counted.
     pub fn counts(&self) -> Result<Counts, Error> {
-        let rows: Vec<(String, i64, String, u64)> =
-            self.read("count units", |conn| {
-                conn.prepare_cached(
+        let rows: Vec<(String, i64, String, u64)> = self.read("count units", |conn| {
+            conn.prepare_cached(
                 "SELECT kind, stage, condition, count(*) FROM unit GROUP BY kind, stage, condition",
             )?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
             .collect()
-            })?;
+        })?;
         let mut counts = Counts::new();
         for (kind, stage, condition, units) in rows {
             let State { stage, condition } = state_from_columns(stage, &condition)?;
@@ -189,9 +188,7 @@ impl Reader {
                  FROM unit u WHERE u.condition IN ('failed', 'held', 'skipped')
                  GROUP BY 1, 2, 3 ORDER BY 1, 2, 4 DESC, 3",
             )?
-            .query_map([], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
             .collect()
         })?;
         rows.into_iter()
@@ -213,16 +210,7 @@ impl Reader {
         after: UnitId,
         limit: usize,
     ) -> Result<Vec<FailureRow>, Error> {
-        type Raw = (
-            i64,
-            String,
-            String,
-            Option<String>,
-            i64,
-            String,
-            Option<String>,
-            u32,
-        );
+        type Raw = (i64, String, String, Option<String>, i64, String, Option<String>, u32);
         let rows: Vec<Raw> = self.read("read failures", |conn| {
             conn.prepare_cached(
                 "SELECT id, kind, source_key, label, stage, condition, failure, attempts
@@ -230,38 +218,33 @@ impl Reader {
                      AND (?1 IS NULL OR condition = ?1) AND id > ?2
                  ORDER BY id LIMIT ?3",
             )?
-            .query_map(
-                params![condition.map(Condition::as_str), after.0, limit as i64],
-                |row| {
-                    Ok((
-                        row.get(0)?,
-                        row.get(1)?,
-                        row.get(2)?,
-                        row.get(3)?,
-                        row.get(4)?,
-                        row.get(5)?,
-                        row.get(6)?,
-                        row.get(7)?,
-                    ))
-                },
-            )?
+            .query_map(params![condition.map(Condition::as_str), after.0, limit as i64], |row| {
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                    row.get(6)?,
+                    row.get(7)?,
+                ))
+            })?
             .collect()
         })?;
         rows.into_iter()
-            .map(
-                |(id, kind, source_key, label, stage, condition, text, attempts)| {
-                    Ok(FailureRow {
-                        id: UnitId(id),
-                        kind: Kind::from_name(kind),
-                        source_key,
-                        label,
-                        state: state_from_columns(stage, &condition)?,
-                        failure: failure(text.as_deref())?,
-                        waits: self.waits(UnitId(id))?,
-                        attempts,
-                    })
-                },
-            )
+            .map(|(id, kind, source_key, label, stage, condition, text, attempts)| {
+                Ok(FailureRow {
+                    id: UnitId(id),
+                    kind: Kind::from_name(kind),
+                    source_key,
+                    label,
+                    state: state_from_columns(stage, &condition)?,
+                    failure: failure(text.as_deref())?,
+                    waits: self.waits(UnitId(id))?,
+                    attempts,
+                })
+            })
             .collect()
     }
 
@@ -294,15 +277,7 @@ impl Reader {
     /// # Errors
     /// When it cannot be read.
     pub fn history(&self, unit: UnitId) -> Result<Vec<HistoryEntry>, Error> {
-        type Raw = (
-            i64,
-            i64,
-            String,
-            Option<i64>,
-            Option<i64>,
-            u32,
-            Option<String>,
-        );
+        type Raw = (i64, i64, String, Option<i64>, Option<i64>, u32, Option<String>);
         let rows: Vec<Raw> = self.read("read a history", |conn| {
             conn.prepare_cached(
                 "SELECT seq, at, event, from_stage, to_stage, attempt,
@@ -385,7 +360,6 @@ impl Reader {
             .query_row([event], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()
         })?;
-        row.map(|(seq, at, detail)| Ok((at, parse(seq, detail.as_deref())?)))
-            .transpose()
+        row.map(|(seq, at, detail)| Ok((at, parse(seq, detail.as_deref())?))).transpose()
     }
 }

@@ -1,0 +1,77 @@
+//! Units whose last effect has no known outcome.
+//!
+//! Each is probed soon, and again until its worker's settle time is over. Found means done.
+//! Only an absence that is still there after the settle time is believed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::unit::UnitId;
+
+/// How soon after a lost answer the first probe goes out.
+const FIRST: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    since: Instant,
+    next: Instant,
+}
+
+/// The units in doubt of one lane: at most as many as effects were under way at once.
+#[derive(Debug)]
+pub(super) struct Doubts {
+    settle: Duration,
+    units: BTreeMap<UnitId, Doubt>,
+}
+
+impl Doubts {
+    pub(super) fn new(settle: Duration) -> Self {
+        Self { settle, units: BTreeMap::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    pub(super) fn contains(&self, unit: UnitId) -> bool {
+        self.units.contains_key(&unit)
+    }
+
+    pub(super) fn add(&mut self, unit: UnitId) {
+        let now = Instant::now();
+        self.units.insert(unit, Doubt { since: now, next: now + FIRST.min(self.settle) });
+    }
+
+    /// Those that are due for a probe.
+    pub(super) fn due(&self, limit: usize) -> Vec<UnitId> {
+        let now = Instant::now();
+        self.units.iter().filter(|(_, d)| d.next <= now).map(|(id, _)| *id).take(limit).collect()
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.units.values().map(|doubt| doubt.next).min()
+    }
+
+    /// A probe settled it.
+    pub(super) fn settled(&mut self, unit: UnitId) {
+        self.units.remove(&unit);
+    }
+
+    /// A probe found nothing. `true` when that is to be believed; the unit is then forgotten.
+    pub(super) fn absent(&mut self, unit: UnitId) -> bool {
+        let now = Instant::now();
+        let Some(doubt) = self.units.get_mut(&unit) else {
+            return true;
+        };
+        let end = doubt.since + self.settle;
+        if now >= end {
+            self.units.remove(&unit);
+            return true;
+        }
+        doubt.next = end;
+        false
+    }
+}

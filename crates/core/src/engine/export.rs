@@ -1,0 +1,56 @@
+//! The lane that reads a source: a page, its units and its checkpoint in one commit, again.
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::board::Report;
+use crate::halt::Halt;
+use crate::journal::Change;
+use crate::progress::Progress;
+use crate::transition::Source;
+
+/// Reads a source to its end, or until the run stops.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    lane: usize,
+    source: Arc<dyn Source>,
+) -> Result<(), Halt> {
+    let result = pages(&shared, source.as_ref()).await;
+    shared.board.report(lane, Report::Over);
+    result
+}
+
+async fn pages(shared: &Shared, source: &dyn Source) -> Result<(), Halt> {
+    let kind = source.kind();
+    let checkpoint = shared.reader.checkpoint(&kind)?;
+    let (mut cursor, mut done) =
+        checkpoint.map_or((None, false), |found| (Some(found.cursor), found.done));
+    while !done && !shared.is_stopping() {
+        let page = tokio::select! {
+            page = source.next_page(cursor.take()) => page?,
+            () = shared.stopping() => return Ok(()),
+        };
+        cursor = Some(page.cursor.clone());
+        done = page.done;
+        let total = page.total;
+        let ack = shared
+            .journal
+            .submit(vec![Change::Page {
+                kind: kind.clone(),
+                units: page.units,
+                cursor: page.cursor,
+                done,
+                total,
+            }])
+            .await?;
+        let known = shared.reader.counts()?.get(&kind).map_or(0, crate::journal::Standing::total);
+        shared.watcher.note(&Progress::Exported {
+            kind: kind.clone(),
+            new: ack.new_units,
+            known,
+            total,
+            done,
+        });
+    }
+    Ok(())
+}

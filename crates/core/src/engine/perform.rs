@@ -1,0 +1,207 @@
+//! One effect, by the protocol: a durable intent, one attempt, a durable outcome.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+
+use super::Shared;
+use crate::halt::{Halt, RemoteTrouble};
+use crate::journal::{self, Change, Detail};
+use crate::outcome::{Done, Outcome, Rest};
+use crate::progress::Progress;
+use crate::state::{Event, Stage};
+use crate::transition::Transition;
+use crate::unit::{Failure, Unit, UnitId};
+
+/// An effect that was prepared.
+pub(super) struct Task {
+    pub(super) unit: Unit,
+    pub(super) intent: serde_json::Value,
+    pub(super) payload: Box<dyn Any + Send + Sync>,
+}
+
+/// What a performer tells its lane about a unit that it is finished with.
+#[derive(Debug)]
+pub(super) enum Feedback {
+    /// Nothing more to do here.
+    Settled(UnitId),
+    /// Ready again: to be prepared anew after a while.
+    Again(UnitId, Option<Duration>),
+    /// In doubt.
+    Doubt(UnitId),
+}
+
+/// Takes tasks until there are no more, or the run stops. What is left in the channel then is
+/// still `ready` in the journal: its intent was never written.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    transition: Arc<dyn Transition>,
+    tasks: Arc<Mutex<mpsc::Receiver<Task>>>,
+    feedback: mpsc::UnboundedSender<Result<Feedback, Halt>>,
+) {
+    loop {
+        let task = tokio::select! {
+            task = async { tasks.lock().await.recv().await } => task,
+            () = shared.stopping() => None,
+        };
+        let Some(task) = task else { return };
+        let result = perform(&shared, transition.as_ref(), task).await;
+        let failed = result.is_err();
+        if feedback.send(result).is_err() || failed {
+            return;
+        }
+    }
+}
+
+async fn perform(
+    shared: &Shared,
+    transition: &dyn Transition,
+    task: Task,
+) -> Result<Feedback, Halt> {
+    let Task { mut unit, intent, payload } = task;
+    shared.journal.submit(vec![Change::intent(unit.id, intent.clone())]).await?;
+    unit.intent = Some(intent);
+    let to = transition.step().to;
+    match transition.apply(&unit, payload).await {
+        Outcome::Done(done) => {
+            shared.trouble.over();
+            record_done(shared, &unit, Event::Done(to), to, done).await?;
+            Ok(Feedback::Settled(unit.id))
+        }
+        Outcome::Rejected(failure) => {
+            shared.trouble.over();
+            let change = Change::failure(unit.id, Event::Rejected, failure.clone(), Vec::new());
+            shared.journal.submit(vec![change]).await?;
+            note_failure(shared, &unit, failure);
+            Ok(Feedback::Settled(unit.id))
+        }
+        Outcome::NotSent { reason, retry_after, halt } => {
+            let detail = Detail::because(reason.clone());
+            let change = Change::Step { unit: unit.id, event: Event::NotSent, detail };
+            shared.journal.submit(vec![change]).await?;
+            if let Some(halt) = halt {
+                return Err(halt);
+            }
+            shared.watcher.note(&Progress::Waiting { reason: reason.clone(), delay: retry_after });
+            if retry_after.is_none() {
+                shared.trouble.more(&reason)?;
+            }
+            Ok(Feedback::Again(unit.id, retry_after))
+        }
+        Outcome::Unknown { reason } => {
+            let detail = Detail::because(reason.clone());
+            let change = Change::Step { unit: unit.id, event: Event::Unknown, detail };
+            shared.journal.submit(vec![change]).await?;
+            shared.watcher.note(&Progress::InDoubt {
+                kind: unit.kind.clone(),
+                source_key: unit.source_key.clone(),
+                reason: reason.clone(),
+            });
+            shared.trouble.more(&reason)?;
+            Ok(Feedback::Doubt(unit.id))
+        }
+    }
+}
+
+/// Records what an effect, or an advance without one, led to. A counterpart that belongs to
+/// another unit already is a failure of this one, not of the run.
+pub(super) async fn record_done(
+    shared: &Shared,
+    unit: &Unit,
+    whole: Event,
+    to: Stage,
+    done: Done,
+) -> Result<(), Halt> {
+    let target = done.target.clone();
+    let rest = done.rest.clone();
+    match shared.journal.submit(Change::done(unit.id, whole, done)).await {
+        Ok(_) => {}
+        Err(journal::Error::TargetTaken { kind, target_key }) => {
+            let failure = Failure::new(
+                "target_taken",
+                format!(
+                    "the target's {kind} {} is the counterpart of another unit already",
+                    target.unwrap_or(target_key)
+                ),
+            )
+            .with_hint("look at both with `rehome show`; one of them has to be settled by hand");
+            let event = match whole {
+                Event::Done(_) => Event::Rejected,
+                _ => Event::Failed,
+            };
+            let change = Change::failure(unit.id, event, failure.clone(), Vec::new());
+            shared.journal.submit(vec![change]).await?;
+            note_failure(shared, unit, failure);
+            return Ok(());
+        }
+        Err(other) => return Err(other.into()),
+    }
+    match rest {
+        None => shared.watcher.note(&Progress::Advanced {
+            kind: unit.kind.clone(),
+            stage: to,
+            units: 1,
+        }),
+        Some(Rest::Held { waits, .. }) => shared.watcher.note(&Progress::Held {
+            kind: unit.kind.clone(),
+            source_key: unit.source_key.clone(),
+            code: waits.first().map_or_else(|| "held".to_owned(), |wait| wait.code.clone()),
+        }),
+        Some(Rest::Failed { failure, .. }) => note_failure(shared, unit, failure),
+    }
+    Ok(())
+}
+
+/// Tells those who watch that a unit failed.
+pub(super) fn note_failure(shared: &Shared, unit: &Unit, failure: Failure) {
+    shared.watcher.note(&Progress::Failed {
+        kind: unit.kind.clone(),
+        source_key: unit.source_key.clone(),
+        failure,
+    });
+}
+
+/// How long nothing but trouble came back.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    patience: Duration,
+    since: std::sync::Mutex<Option<tokio::time::Instant>>,
+}
+
+impl Trouble {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, since: std::sync::Mutex::new(None) }
+    }
+
+    /// Something went well.
+    pub(super) fn over(&self) {
+        *self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
+    /// Whether nothing has gone well since the last trouble.
+    pub(super) fn is_on(&self) -> bool {
+        self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
+    }
+
+    /// Once more no answer. Ends the run when nothing else came for too long.
+    fn more(&self, reason: &str) -> Result<(), Halt> {
+        let now = tokio::time::Instant::now();
+        let mut since = self.since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let since = *since.get_or_insert(now);
+        if now.duration_since(since) < self.patience {
+            return Ok(());
+        }
+        Err(Halt::Remote {
+            remote: "target".into(),
+            trouble: RemoteTrouble::Unreachable,
+            message: format!(
+                "no request went through for {} seconds; the last one: {reason}",
+                self.patience.as_secs()
+            ),
+            hint: "check the network and the service's status page, then run the same command"
+                .into(),
+        })
+    }
+}
