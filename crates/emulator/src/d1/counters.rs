@@ -11,8 +11,6 @@ use rusqlite::hooks::Action;
 use rusqlite::types::ValueRef;
 use serde::Serialize;
 
-use super::authorizer::is_reserved;
-
 /// One row change as SQLite's update hook tells it.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
@@ -27,8 +25,8 @@ pub(crate) struct TableEffects {
     inserted: u64,
     updated: u64,
     deleted: u64,
-    /// Writes of any sort per row, by primary key (parts joined by `|`), or `rowid:N` where the key
-    /// is no longer known.
+    /// Writes of any sort per row, by primary key (parts joined by `|`), or `rowid:N` where it is not
+    /// known: a row with a key of another type that was deleted before it was ever written here.
     rows: BTreeMap<String, u64>,
 }
 
@@ -59,14 +57,18 @@ impl Pending {
     /// own count of changed rows.
     pub(crate) fn resolve(connection: &Connection, changes: Vec<Change>, total: u64) -> Self {
         let named = u64::try_from(changes.len()).unwrap_or(u64::MAX);
-        let mut lookups: HashMap<String, Option<String>> = HashMap::new();
+        let mut lookups: HashMap<String, KeyLookup> = HashMap::new();
         let changes = changes
             .into_iter()
             .map(|change| {
-                let sql = lookups
-                    .entry(change.table.clone())
-                    .or_insert_with(|| key_query(connection, &change.table));
-                let key = sql.as_deref().and_then(|sql| key_of(connection, sql, change.rowid));
+                if !lookups.contains_key(&change.table) {
+                    lookups.insert(change.table.clone(), KeyLookup::of(connection, &change.table));
+                }
+                let key = match lookups.get(&change.table) {
+                    Some(KeyLookup::Rowid) => Some(change.rowid.to_string()),
+                    Some(KeyLookup::Query(sql)) => key_of(connection, sql, change.rowid),
+                    Some(KeyLookup::Unknown) | None => None,
+                };
                 (change, key)
             })
             .collect();
@@ -109,22 +111,36 @@ impl Effects {
     }
 }
 
-/// The query for a row's primary key by rowid; `None` when the table is gone or has no rowid.
-fn key_query(connection: &Connection, table: &str) -> Option<String> {
-    if is_reserved(table) {
-        return None;
+/// How a table's rows are named.
+enum KeyLookup {
+    /// The rowid is the key: `INTEGER PRIMARY KEY`, or no key declared.
+    Rowid,
+    /// A query for the key by rowid; it finds nothing once the row is deleted.
+    Query(String),
+    /// The table is gone.
+    Unknown,
+}
+
+impl KeyLookup {
+    fn of(connection: &Connection, table: &str) -> Self {
+        let columns = connection
+            .prepare("SELECT name, type FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk")
+            .and_then(|mut statement| {
+                statement
+                    .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect::<Result<Vec<(String, String)>, _>>()
+            });
+        match columns.as_deref() {
+            Ok([]) => Self::Rowid,
+            Ok([(_, kind)]) if kind.eq_ignore_ascii_case("INTEGER") => Self::Rowid,
+            Ok(columns) => {
+                let names: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
+                let names = names.join(", ");
+                Self::Query(format!("SELECT {names} FROM {} WHERE rowid = ?1", quoted(table)))
+            }
+            Err(_) => Self::Unknown,
+        }
     }
-    let mut statement = connection
-        .prepare("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk")
-        .ok()?;
-    let names: Vec<String> =
-        statement.query_map([table], |row| row.get(0)).ok()?.collect::<Result<_, _>>().ok()?;
-    let columns = if names.is_empty() {
-        "rowid".to_owned()
-    } else {
-        names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
-    };
-    Some(format!("SELECT {columns} FROM {} WHERE rowid = ?1", quoted(table)))
 }
 
 fn quoted(name: &str) -> String {

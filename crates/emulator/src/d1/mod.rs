@@ -4,9 +4,9 @@
 //! integers, numbers bound as doubles, foreign keys that cannot be turned off, a hundred bound
 //! parameters, statements split on the server. So this emulator does not imitate SQL; it hands
 //! every statement to the same SQLite release line that D1 runs and adds what Cloudflare puts
-//! around it: the authorizer ([`authorizer`]), the limits ([`limits`]), the transaction per request
-//! ([`database`]), the lossy conversions ([`values`]), the error texts ([`errors`]), the bookmark
-//! ([`bookmark`]) and the envelope of the API ([`routes`]).
+//! around it: the authorizer (`authorizer`), the limits ([`limits`]), the transaction per request
+//! (`database`), the lossy conversions ([`values`]), the error texts ([`errors`]), the bookmark
+//! (`bookmark`) and the envelope of the API ([`routes`]).
 //!
 //! What it promises: a request that succeeds here would succeed against D1 as far as the documented
 //! and measured behaviour goes, and a value that D1 would damage is damaged here in the same way.

@@ -25,7 +25,7 @@ async fn meta_tells_what_a_statement_did() {
 async fn counts_committed_writes_per_row_key() {
     let served = with_schema(
         "CREATE TABLE u (id TEXT PRIMARY KEY, n); INSERT INTO u VALUES ('seeded', 0);
-         CREATE TABLE i (id INTEGER PRIMARY KEY); CREATE TABLE w (k PRIMARY KEY) WITHOUT ROWID;",
+         CREATE TABLE i (id INTEGER PRIMARY KEY); INSERT INTO i VALUES (3); CREATE TABLE w (k PRIMARY KEY) WITHOUT ROWID;",
     )
     .await;
     served
@@ -52,7 +52,7 @@ async fn counts_committed_writes_per_row_key() {
     assert_eq!(
         main["tables"]["i"],
         json!({
-            "inserted": 2, "updated": 0, "deleted": 2, "rows": { "7": 2, "9": 2 }
+            "inserted": 2, "updated": 0, "deleted": 3, "rows": { "3": 1, "7": 2, "9": 2 }
         })
     );
     assert_eq!(main["unnamed_changes"], 1);
