@@ -4,14 +4,19 @@
 //! integers, numbers bound as doubles, foreign keys that cannot be turned off, a hundred bound
 //! parameters, statements split on the server. So this emulator does not imitate SQL; it hands
 //! every statement to the same SQLite release line that D1 runs and adds what Cloudflare puts
-//! around it: the authorizer (`authorizer`), the limits ([`limits`]), the transaction per request
-//! (`database`), the lossy conversions ([`values`]), the error texts ([`errors`]), the bookmark
-//! (`bookmark`) and the envelope of the API ([`routes`]).
+//! around it: the authorizer (`authorizer`), the limits (`limits`), the transaction per request
+//! (`database`), the lossy conversions (`values`), the error texts (`errors`), the bookmark
+//! (`bookmark`) and the envelope of the API (`routes`).
 //!
 //! What it promises: a request that succeeds here would succeed against D1 as far as the documented
 //! and measured behaviour goes, and a value that D1 would damage is damaged here in the same way.
-//! Where Cloudflare publishes nothing, the stricter reading is taken. What it does not do: export,
-//! import, restore, creating or deleting databases; those answer like a path that does not exist.
+//! What it does not do: export, import, restore, creating or deleting databases; those answer like a
+//! path that does not exist.
+//!
+//! Chosen without a published source, so no client should lean on it: the wording beside codes 7400,
+//! 7404 and 7003, code 971 beside status 429, that entries of a batch are cut at `;` like a single
+//! text, that the bookmark moves with every write and only then, and the count in `rows_read` (rows
+//! delivered or steps of full scans, whichever is more).
 //!
 //! Beside the API a test can set databases up ([`D1::execute_sql`], [`D1::setup`]), open the files
 //! with a connection of its own ([`D1::open_path`]) and ask for the effects that reached them
