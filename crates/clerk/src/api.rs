@@ -69,9 +69,7 @@ pub struct Identification {
 impl Identification {
     /// Whether it is proven to belong to its user.
     pub fn is_verified(&self) -> bool {
-        self.verification
-            .as_ref()
-            .is_some_and(|verification| verification.status == "verified")
+        self.verification.as_ref().is_some_and(|verification| verification.status == "verified")
     }
 }
 

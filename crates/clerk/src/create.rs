@@ -131,6 +131,11 @@ impl CreateUser {
 }
 
 impl Profile {
+    /// Whether there is anything of this attribute to carry.
+    pub fn has(&self, attribute: Attribute) -> bool {
+        CreateUser::new(self, None, &BTreeSet::new()).carries(attribute)
+    }
+
     /// The profile as an account has it that was created without these attributes.
     #[must_use]
     pub fn without(&self, without: &BTreeSet<Attribute>) -> Self {
@@ -213,18 +218,12 @@ mod tests {
             }),
             &[],
         );
-        assert_eq!(
-            form["email_address"],
-            json!(["b@x.org", "a@x.org", "c@x.org"])
-        );
+        assert_eq!(form["email_address"], json!(["b@x.org", "a@x.org", "c@x.org"]));
         assert_eq!(
             form["email_address_identification_status"],
             json!(["reserved", "verified", "reserved"])
         );
-        assert_eq!(
-            form["phone_number_identification_status"],
-            json!(["reserved"])
-        );
+        assert_eq!(form["phone_number_identification_status"], json!(["reserved"]));
     }
 
     #[test]
@@ -252,11 +251,7 @@ mod tests {
             "phone_numbers": [{"id": "p", "phone_number": "+15555550100", "verification": {"status": "verified"}}]});
         let form = form(user, &[Attribute::PhoneNumber, Attribute::Banned]);
         let object = form.as_object().unwrap();
-        assert!(
-            !object
-                .keys()
-                .any(|key| key.starts_with("phone") || key == "banned")
-        );
+        assert!(!object.keys().any(|key| key.starts_with("phone") || key == "banned"));
         assert_eq!(form["locked"], true);
     }
 }

@@ -55,15 +55,8 @@ struct Body {
 impl Refusal {
     /// Reads the body of a 4xx; `None` when it is not the API's.
     pub fn parse(status: u16, body: &[u8]) -> Option<Self> {
-        let Body {
-            errors,
-            clerk_trace_id: trace_id,
-        } = serde_json::from_slice(body).ok()?;
-        (!errors.is_empty()).then_some(Self {
-            status,
-            errors,
-            trace_id,
-        })
+        let Body { errors, clerk_trace_id: trace_id } = serde_json::from_slice(body).ok()?;
+        (!errors.is_empty()).then_some(Self { status, errors, trace_id })
     }
 
     /// The code of the first error.
@@ -78,9 +71,7 @@ impl Refusal {
 
     /// The fields that were refused.
     pub fn params(&self) -> impl Iterator<Item = &str> {
-        self.errors
-            .iter()
-            .filter_map(|error| error.meta.param_name.as_deref())
+        self.errors.iter().filter_map(|error| error.meta.param_name.as_deref())
     }
 }
 
@@ -91,11 +82,8 @@ impl fmt::Display for Refusal {
             if index > 0 {
                 f.write_str("; ")?;
             }
-            let text = if error.long_message.is_empty() {
-                &error.message
-            } else {
-                &error.long_message
-            };
+            let text =
+                if error.long_message.is_empty() { &error.message } else { &error.long_message };
             f.write_str(if text.is_empty() { &error.code } else { text })?;
             if let Some(param) = &error.meta.param_name {
                 write!(f, " ({param})")?;
@@ -146,14 +134,8 @@ mod tests {
 
     #[test]
     fn what_is_not_the_apis_is_not_taken_for_it() {
-        for body in [
-            "",
-            "<html>403</html>",
-            "{}",
-            r#"{"errors":[]}"#,
-            r#"{"errors":["x"]}"#,
-            "[]",
-        ] {
+        for body in ["", "<html>403</html>", "{}", r#"{"errors":[]}"#, r#"{"errors":["x"]}"#, "[]"]
+        {
             assert_eq!(Refusal::parse(403, body.as_bytes()), None, "{body}");
         }
     }

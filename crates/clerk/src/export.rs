@@ -1,69 +1,18 @@
-//! Reads all users of the source, oldest first, so that none is missed while the application
-//! lives on.
+//! The export: every user of the source as a unit, with all that the target can be given.
 //!
-//! Pages are walked with `starting_after`: a user who signs up meanwhile comes at the end, and
-//! one who is deleted meanwhile moves nobody else. When an instance does not know that cursor,
-//! refuses it, or ignores it, the walk goes on by `offset`, and then has to prove on every page
-//! that nothing was skipped: a page must overlap the one before it, and one that does not is
-//! read again from further back.
-//!
-//! What no documentation says is whether the id of a user who was deleted is still a valid
-//! cursor, and whether a dead one would be refused or answered with nothing. So several of the
-//! last ids are kept to go on from, and the end is only believed when as many users were read as
-//! `GetUsersCount` counts; if not, the list is walked again, a few times.
+//! How the list is walked without missing anybody stands in `walk`; here a user becomes what
+//! the journal keeps. See [`Profile`] for the form.
 
 use futures::future::BoxFuture;
-use rehome_core::{Exported, Halt, Kind, Page, Source};
+use rehome_core::{Exported, Halt, Kind, Page, Source, Unit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::USER;
 use crate::api::User;
-use crate::profile::Profile;
-use crate::reader::{From, LARGEST_PAGE, ReadError, Reader};
-
-/// How many of the last ids are kept, to go on from when the last users are deleted.
-const REMEMBERED: usize = 5;
-/// How often the end may turn out not to be one.
-const MOST_WALKS: u32 = 4;
-
-/// How the list is being walked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Mode {
-    Cursor,
-    Offset,
-}
-
-/// Where the walk stands; journaled with every page.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Position {
-    mode: Mode,
-    /// The last ids that were read, the latest first.
-    after: Vec<String>,
-    /// How many users this walk has read.
-    read: u64,
-    /// Where the next page by offset begins.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    offset: u64,
-    /// How often the end was not believed.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    walks: u64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-/// What one request brought, before it is known whether the list ends there.
-struct Read {
-    users: Vec<User>,
-    /// How many of them are new to this walk; they stand at the end.
-    new: usize,
-    mode: Mode,
-    offset: u64,
-}
+use crate::profile::{Profile, Unreadable};
+use crate::reader::{LARGEST_PAGE, Reader};
+use crate::walk::{Position, Stepped, Walk};
 
 /// Finds the users of an instance.
 #[derive(Clone, Debug)]
@@ -75,194 +24,29 @@ pub struct UserSource {
 impl UserSource {
     /// The users that `reader` sees, by the largest page that the API allows.
     pub fn new(reader: Reader) -> Self {
-        Self {
-            reader,
-            page: LARGEST_PAGE,
-        }
+        Self { reader, page: LARGEST_PAGE }
     }
 
     /// The same with pages of `page` users (2 to [`LARGEST_PAGE`]).
     #[must_use]
     pub fn with_page(mut self, page: usize) -> Self {
-        self.page = page.clamp(2, LARGEST_PAGE);
+        self.page = page;
         self
     }
 
     async fn page(&self, cursor: Option<Value>) -> Result<Page, Halt> {
-        let first = cursor.is_none();
-        let position = match cursor {
-            Some(cursor) => Position::deserialize(cursor).map_err(|error| {
-                Halt::Bug(format!(
-                    "the journaled position of the user export is not one: {error}"
-                ))
-            })?,
-            None => Position {
-                mode: Mode::Cursor,
-                after: Vec::new(),
-                read: 0,
-                offset: 0,
-                walks: 0,
-            },
-        };
-        let total = if first {
-            Some(self.reader.count().await?)
-        } else {
-            None
-        };
-        let read = match position.mode {
-            Mode::Cursor => self.by_cursor(&position).await?,
-            Mode::Offset => self.by_offset(&position).await?,
-        };
-        let ended = read.users.len() < self.page;
-        let (next, done) = self.next(position, &read, ended).await?;
-        Ok(Page {
-            units: read.users.iter().map(exported).collect(),
-            cursor: json!(next),
-            done,
-            total,
-        })
-    }
-
-    async fn by_cursor(&self, position: &Position) -> Result<Read, Halt> {
-        if position.after.is_empty() {
-            let users = self.reader.users_page(&From::Start, self.page).await;
-            let users = users.map_err(|error| self.reader.fatal(error))?;
-            return Ok(Read {
-                new: users.len(),
-                users,
-                mode: Mode::Cursor,
-                offset: 0,
-            });
-        }
-        for id in &position.after {
-            let page = self
-                .reader
-                .users_page(&From::After(id.clone()), self.page)
-                .await;
-            match page {
-                // A cursor is never part of the page after it, unless it was ignored.
-                Ok(users) if users.iter().any(|user| user.id == *id) => break,
-                Ok(users) => {
-                    return Ok(Read {
-                        new: users.len(),
-                        users,
-                        mode: Mode::Cursor,
-                        offset: 0,
-                    });
-                }
-                // This user may be gone; the one before may still be there.
-                Err(ReadError::Refused(refusal)) if !refusal.has("form_param_unknown") => {
-                    tracing::debug!(%refusal, "a cursor was refused");
-                }
-                Err(ReadError::Refused(_)) => break,
-                Err(ReadError::Halt(halt)) => return Err(halt),
+        let (position, total) = match cursor {
+            Some(cursor) => {
+                let position = Position::deserialize(cursor).map_err(|error| {
+                    Halt::Bug(format!("the position of the user export is not one: {error}"))
+                })?;
+                (position, None)
             }
-        }
-        tracing::info!("the source takes no cursor here: going on by offset");
-        let mut by_offset = position.clone();
-        by_offset.offset = position.read.saturating_sub(self.overlap());
-        self.by_offset(&by_offset).await
-    }
-
-    async fn by_offset(&self, position: &Position) -> Result<Read, Halt> {
-        let mut offset = position.offset;
-        loop {
-            let page = self
-                .reader
-                .users_page(&From::Offset(offset), self.page)
-                .await;
-            let users = page.map_err(|error| self.reader.fatal(error))?;
-            let seam = users
-                .iter()
-                .rposition(|user| position.after.contains(&user.id));
-            let new = match seam {
-                Some(seam) => users.len() - seam - 1,
-                // From the very start on, nothing can have been skipped.
-                None if offset == 0 => users.len(),
-                // So many were deleted that the page begins behind the last user read.
-                None => {
-                    offset = offset.saturating_sub(self.page as u64);
-                    continue;
-                }
-            };
-            return Ok(Read {
-                users,
-                new,
-                mode: Mode::Offset,
-                offset,
-            });
-        }
-    }
-
-    async fn next(
-        &self,
-        position: Position,
-        read: &Read,
-        ended: bool,
-    ) -> Result<(Position, bool), Halt> {
-        let mut next = position;
-        next.mode = read.mode;
-        next.read = match read.mode {
-            // The walk began anew at this page.
-            Mode::Offset if read.offset == 0 => read.users.len() as u64,
-            Mode::Offset | Mode::Cursor => next.read + read.new as u64,
+            None => (Position::START, Some(self.reader.count().await?)),
         };
-        let mut after: Vec<_> = read
-            .users
-            .iter()
-            .rev()
-            .take(REMEMBERED)
-            .map(|user| user.id.clone())
-            .collect();
-        if read.mode == Mode::Cursor {
-            after.append(&mut next.after);
-            after.truncate(REMEMBERED);
-        }
-        if !after.is_empty() {
-            next.after = after;
-        }
-        let page_end = read.offset + read.users.len() as u64;
-        next.offset = match read.mode {
-            Mode::Cursor => 0,
-            Mode::Offset => page_end.saturating_sub(self.overlap()),
-        };
-        if !ended {
-            return Ok((next, false));
-        }
-
-        let count = self.reader.count().await?;
-        if next.read >= count {
-            return Ok((next, true));
-        }
-        next.walks += 1;
-        if next.walks >= u64::from(MOST_WALKS) {
-            return Err(Halt::Refused {
-                message: format!(
-                    "{}: counts {count} users, but its list shows only {}, also when read again",
-                    self.reader.name(),
-                    next.read
-                ),
-                hint: "wait until no users are being deleted or created in bulk, then run the same command again".to_owned(),
-            });
-        }
-        // The first time someone may just have signed up: the same place is asked again. Then
-        // the list is read from its start, by the way that trusts no cursor.
-        if next.walks > 1 {
-            next = Position {
-                mode: Mode::Offset,
-                after: Vec::new(),
-                read: 0,
-                offset: 0,
-                walks: next.walks,
-            };
-        }
-        Ok((next, false))
-    }
-
-    /// By how much pages overlap when they are walked by offset: so many may be deleted between
-    /// two requests without a second look.
-    fn overlap(&self) -> u64 {
-        (self.page as u64 / 10).max(1)
+        let walk = Walk::new(self.reader.clone(), self.page);
+        let Stepped { users, next, done } = walk.step(position).await?;
+        Ok(Page { units: users.iter().map(exported).collect(), cursor: json!(next), done, total })
     }
 }
 
@@ -276,15 +60,50 @@ impl Source for UserSource {
     }
 }
 
-/// A user as the journal keeps it: the profile, and when the source last changed it (Unix
-/// milliseconds).
-fn exported(user: &User) -> Exported {
+/// What the journal keeps of an exported user, in [`Unit::data`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct Journaled {
+    /// Everything that can be carried.
+    pub profile: Profile,
+    /// When the source last changed the user, as of the export; Unix milliseconds.
+    pub updated_at: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    profile: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    updated_at: Option<i64>,
+}
+
+impl Journaled {
+    /// Reads a unit's data.
+    ///
+    /// # Errors
+    /// When it is not what an export wrote.
+    pub fn of(unit: &Unit) -> Result<Self, Unreadable> {
+        Self::from_json(&unit.data)
+    }
+
+    /// Reads the data of a unit of kind [`USER`].
+    ///
+    /// # Errors
+    /// When it is not what an export wrote.
+    pub fn from_json(data: &Value) -> Result<Self, Unreadable> {
+        let stored = Stored::deserialize(data).map_err(Unreadable::Shape)?;
+        Ok(Self { profile: Profile::from_json(&stored.profile)?, updated_at: stored.updated_at })
+    }
+}
+
+/// A user as the export hands it to the journal.
+pub fn exported(user: &User) -> Exported {
     let profile = Profile::of(user);
+    let stored = Stored { profile: profile.to_json(), updated_at: user.updated_at };
     Exported {
         source_key: user.id.clone(),
         scope: String::new(),
         label: Some(profile.label().unwrap_or(&user.id).to_owned()),
         aliases: profile.aliases(),
-        data: json!({"profile": profile.to_json(), "updated_at": user.updated_at}),
+        data: json!(stored),
     }
 }

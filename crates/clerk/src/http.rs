@@ -54,9 +54,7 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
-            .field("api_url", &self.api_url)
-            .finish_non_exhaustive()
+        f.debug_struct("Connection").field("api_url", &self.api_url).finish_non_exhaustive()
     }
 }
 
@@ -92,9 +90,7 @@ pub struct HttpWire {
 
 impl fmt::Debug for HttpWire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpWire")
-            .field("base", &self.base)
-            .finish_non_exhaustive()
+        f.debug_struct("HttpWire").field("base", &self.base).finish_non_exhaustive()
     }
 }
 
@@ -156,14 +152,10 @@ impl HttpWire {
             Ok(response) => response,
             // Only a failed connection is sure to have carried nothing.
             Err(error) if error.is_connect() || error.is_builder() => {
-                return Exchange::NotSent {
-                    reason: describe(&error),
-                };
+                return Exchange::NotSent { reason: describe(&error) };
             }
             Err(error) => {
-                return Exchange::Lost {
-                    reason: describe(&error),
-                };
+                return Exchange::Lost { reason: describe(&error) };
             }
         };
         let status = response.status().as_u16();
@@ -173,20 +165,12 @@ impl HttpWire {
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         match read(response, request.limit).await {
-            Ok(body) => Exchange::Answered(Answer {
-                status,
-                retry_after,
-                body,
-            }),
+            Ok(body) => Exchange::Answered(Answer { status, retry_after, body }),
             // The status alone says that nothing was done.
-            Err(_) if status == 429 => Exchange::Answered(Answer {
-                status,
-                retry_after,
-                body: Bytes::new(),
-            }),
-            Err(reason) => Exchange::Lost {
-                reason: format!("answered {status}, but {reason}"),
-            },
+            Err(_) if status == 429 => {
+                Exchange::Answered(Answer { status, retry_after, body: Bytes::new() })
+            }
+            Err(reason) => Exchange::Lost { reason: format!("answered {status}, but {reason}") },
         }
     }
 }
@@ -199,10 +183,7 @@ impl Wire for HttpWire {
 
 async fn read(mut response: Response, limit: usize) -> Result<Bytes, String> {
     let too_long = || format!("with more than {limit} bytes");
-    if response
-        .content_length()
-        .is_some_and(|length| length > limit as u64)
-    {
+    if response.content_length().is_some_and(|length| length > limit as u64) {
         return Err(too_long());
     }
     let mut body = BytesMut::new();

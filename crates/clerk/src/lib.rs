@@ -18,23 +18,39 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod api;
+pub mod audit;
+pub mod compare;
 pub mod create;
+pub mod create_users;
+pub mod decide;
 pub mod error;
 pub mod export;
 pub mod http;
+mod lookup;
+pub mod map_users;
+pub mod matcher;
 pub mod policy;
 pub mod profile;
 pub mod query;
 pub mod reader;
+mod refusal;
 pub mod retry_after;
+pub mod settle;
 pub mod transport;
+mod walk;
 pub mod wire;
 pub mod writer;
 
+pub use audit::Audit;
+pub use compare::{Difference, Expected, compare};
 pub use create::CreateUser;
+pub use create_users::CreateUsers;
+pub use decide::Decision;
 pub use error::{ApiError, Refusal};
-pub use export::UserSource;
+pub use export::{Journaled, UserSource};
 pub use http::{Connection, HttpWire, Unusable};
+pub use map_users::MapUsers;
+pub use matcher::Matcher;
 pub use policy::{Attribute, ExternalId, OnExisting, UserPolicy};
 pub use profile::{Profile, Status};
 pub use query::Filter;

@@ -119,9 +119,7 @@ impl Attribute {
             .split_once('[')
             .map_or(param, |(name, _)| name)
             .trim_end_matches("_identification_status");
-        Self::ALL
-            .into_iter()
-            .find(|attribute| attribute.as_str() == param)
+        Self::ALL.into_iter().find(|attribute| attribute.as_str() == param)
     }
 }
 

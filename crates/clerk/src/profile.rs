@@ -139,10 +139,7 @@ impl Profile {
         let wallets = primary_first(&user.web3_wallets, user.primary_web3_wallet_id.as_deref());
         Self {
             v: VERSION,
-            emails: with_status(
-                &user.email_addresses,
-                user.primary_email_address_id.as_deref(),
-            ),
+            emails: with_status(&user.email_addresses, user.primary_email_address_id.as_deref()),
             phones: with_status(&user.phone_numbers, user.primary_phone_number_id.as_deref()),
             wallets: wallets
                 .into_iter()
@@ -193,28 +190,23 @@ impl Profile {
     /// have equal fingerprints, in every run and on every machine.
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::digest(self.to_json().to_string());
-        digest
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Every identifier, normalised, with how surely the source says it is this user's.
     pub fn claims(&self) -> Vec<(String, Status)> {
-        let mut claims = Vec::new();
-        for (address, status) in &self.emails {
-            claims.push((email_alias(address), *status));
-        }
-        for (number, status) in &self.phones {
-            claims.push((phone_alias(number), *status));
-        }
-        if let Some(username) = &self.username {
-            claims.push((username_alias(username), Status::Reserved));
-        }
-        for wallet in &self.wallets {
-            claims.push((wallet_alias(wallet), Status::Verified));
-        }
+        let emails = self.emails.iter();
+        let phones = self.phones.iter();
+        let mut claims: Vec<_> = emails
+            .map(|(address, status)| (email_alias(address), *status))
+            .chain(phones.map(|(number, status)| (phone_alias(number), *status)))
+            .collect();
+        // A username is exclusive, but proves nothing: the same word in two instances may well
+        // be two people.
+        let username = self.username.as_deref().map(username_alias);
+        claims.extend(username.map(|alias| (alias, Status::Reserved)));
+        let wallets = self.wallets.iter();
+        claims.extend(wallets.map(|wallet| (wallet_alias(wallet), Status::Verified)));
         claims
     }
 
@@ -320,32 +312,21 @@ fn not_carried(user: &User) -> BTreeMap<String, u32> {
     };
     note("password".to_owned(), usize::from(user.password_enabled));
     note("totp".to_owned(), usize::from(user.totp_enabled));
-    note(
-        "backup_codes".to_owned(),
-        usize::from(user.backup_code_enabled),
-    );
+    note("backup_codes".to_owned(), usize::from(user.backup_code_enabled));
     note("passkey".to_owned(), user.passkeys.len());
     note("image".to_owned(), usize::from(user.has_image));
     note("saml_account".to_owned(), user.saml_accounts.len());
-    note(
-        "enterprise_account".to_owned(),
-        user.enterprise_accounts.len(),
-    );
+    note("enterprise_account".to_owned(), user.enterprise_accounts.len());
     for account in &user.external_accounts {
         note(format!("external_account:{}", account.provider), 1);
     }
     let second_factor = user.phone_numbers.iter();
     note(
         "phone_second_factor".to_owned(),
-        second_factor
-            .filter(|phone| phone.reserved_for_second_factor)
-            .count(),
+        second_factor.filter(|phone| phone.reserved_for_second_factor).count(),
     );
     let wallets = user.web3_wallets.iter();
-    note(
-        "unverified_wallet".to_owned(),
-        wallets.filter(|wallet| !wallet.is_verified()).count(),
-    );
+    note("unverified_wallet".to_owned(), wallets.filter(|wallet| !wallet.is_verified()).count());
     let temporary = user.locked && user.lockout_expires_in_seconds.is_some();
     note("temporary_lock".to_owned(), usize::from(temporary));
     counts

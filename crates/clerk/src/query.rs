@@ -5,11 +5,7 @@ use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// `GetUserList` takes at most so many values of one filter.
 const MOST_VALUES: usize = 100;
@@ -93,10 +89,7 @@ mod tests {
     #[test]
     fn signs_and_spaces_survive_the_way() {
         assert_eq!(
-            chunks(
-                Filter::ExternalId,
-                &["-abc".to_owned(), "+x y".to_owned(), "ü&=".to_owned()]
-            ),
+            chunks(Filter::ExternalId, &["-abc".to_owned(), "+x y".to_owned(), "ü&=".to_owned()]),
             ["external_id=%2B-abc&external_id=%2B%2Bx%20y&external_id=%2B%C3%BC%26%3D"]
         );
         assert_eq!(
@@ -108,21 +101,14 @@ mod tests {
     #[test]
     fn a_request_holds_a_hundred_values_and_fits_a_request_line() {
         let short: Vec<_> = (0..250).map(|n| format!("u{n}")).collect();
-        let sizes: Vec<_> = chunks(Filter::UserId, &short)
-            .iter()
-            .map(|chunk| chunk.split('&').count())
-            .collect();
+        let sizes: Vec<_> =
+            chunks(Filter::UserId, &short).iter().map(|chunk| chunk.split('&').count()).collect();
         assert_eq!(sizes, [100, 100, 50]);
 
-        let long: Vec<_> = (0..100)
-            .map(|n| format!("{n}{}", "x".repeat(200)))
-            .collect();
+        let long: Vec<_> = (0..100).map(|n| format!("{n}{}", "x".repeat(200))).collect();
         let chunks = chunks(Filter::Username, &long);
         assert!(chunks.iter().all(|chunk| chunk.len() <= LONGEST_VALUES));
-        assert_eq!(
-            chunks.iter().map(|c| c.split('&').count()).sum::<usize>(),
-            100
-        );
+        assert_eq!(chunks.iter().map(|c| c.split('&').count()).sum::<usize>(), 100);
     }
 
     #[test]

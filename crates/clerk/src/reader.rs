@@ -69,11 +69,7 @@ impl Reader {
 
     /// A reader that waits between attempts as `backoff` says, and gives up after them.
     pub fn with_backoff(transport: Arc<Transport>, backoff: Backoff) -> Self {
-        Self {
-            transport,
-            backoff,
-            seeds: Arc::new(AtomicU64::new(0)),
-        }
+        Self { transport, backoff, seeds: Arc::new(AtomicU64::new(0)) }
     }
 
     /// How a person knows this instance.
@@ -84,10 +80,6 @@ impl Reader {
     /// How many requests were sent to it, by everybody who shares the transport.
     pub fn requests(&self) -> u64 {
         self.transport.requests()
-    }
-
-    pub(crate) fn backoff(&self) -> Backoff {
-        self.backoff
     }
 
     pub(crate) fn seed(&self) -> u64 {
@@ -140,15 +132,9 @@ impl Reader {
     /// # Errors
     /// [`Halt::Remote`] when the instance cannot be read.
     pub async fn users_by(&self, filter: Filter, values: &[String]) -> Result<Vec<User>, Halt> {
-        let found = query::chunks(filter, values)
-            .into_iter()
-            .map(|chunk| self.all_pages(chunk));
+        let found = query::chunks(filter, values).into_iter().map(|chunk| self.all_pages(chunk));
         let found = try_join_all(found).await;
-        Ok(found
-            .map_err(|error| self.fatal(error))?
-            .into_iter()
-            .flatten()
-            .collect())
+        Ok(found.map_err(|error| self.fatal(error))?.into_iter().flatten().collect())
     }
 
     async fn all_pages(&self, chunk: String) -> Result<Vec<User>, ReadError> {
@@ -201,15 +187,14 @@ impl Reader {
         let mut throttles = 0;
         loop {
             let trouble = match self.transport.get(path.clone(), limit).await {
-                Reply::Answered {
-                    status: 200..=299,
-                    body,
-                } => match serde_json::from_slice(&body) {
-                    Ok(value) => return Ok(value),
-                    Err(error) => {
-                        Trouble::Protocol(format!("the answer is not understood: {error}"))
+                Reply::Answered { status: 200..=299, body } => {
+                    match serde_json::from_slice(&body) {
+                        Ok(value) => return Ok(value),
+                        Err(error) => {
+                            Trouble::Protocol(format!("the answer is not understood: {error}"))
+                        }
                     }
-                },
+                }
                 Reply::Answered { status, body } => match Refusal::parse(status, &body) {
                     Some(refusal) if matches!(status, 401 | 403) => {
                         return Err(self.unauthorized(&refusal.to_string()).into());

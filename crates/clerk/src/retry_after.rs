@@ -37,10 +37,7 @@ mod tests {
     fn both_forms_are_read() {
         assert_eq!(parse("7", now()), Some(Duration::from_secs(7)));
         assert_eq!(parse(" 0 ", now()), Some(Duration::ZERO));
-        assert_eq!(
-            parse("Sun, 06 Nov 1994 08:49:37 GMT", now()),
-            Some(Duration::from_secs(30))
-        );
+        assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT", now()), Some(Duration::from_secs(30)));
         assert_eq!(
             parse("Sun, 06 Nov 1994 08:00:00 GMT", now()),
             Some(Duration::ZERO),

@@ -80,13 +80,7 @@ impl Transport {
         pacer: Arc<Pacer>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self {
-            name: name.into(),
-            wire,
-            pacer,
-            clock,
-            requests: AtomicU64::new(0),
-        }
+        Self { name: name.into(), wire, pacer, clock, requests: AtomicU64::new(0) }
     }
 
     /// How a person knows this remote.
@@ -115,23 +109,11 @@ impl Transport {
     }
 
     pub(crate) async fn get(&self, path: String, limit: usize) -> Reply {
-        self.send(Request {
-            method: Method::Get,
-            path,
-            body: None,
-            limit,
-        })
-        .await
+        self.send(Request { method: Method::Get, path, body: None, limit }).await
     }
 
     pub(crate) async fn post(&self, path: String, body: Bytes) -> Reply {
-        self.send(Request {
-            method: Method::Post,
-            path,
-            body: Some(body),
-            limit: ONE_LIMIT,
-        })
-        .await
+        self.send(Request { method: Method::Post, path, body: Some(body), limit: ONE_LIMIT }).await
     }
 
     async fn send(&self, request: Request) -> Reply {
@@ -170,10 +152,7 @@ impl Transport {
         match answer.status {
             200..=299 | 400..=428 | 430..=499 => {
                 self.pacer.success();
-                Reply::Answered {
-                    status: answer.status,
-                    body: answer.body,
-                }
+                Reply::Answered { status: answer.status, body: answer.body }
             }
             429 => {
                 let retry_after = answer
@@ -189,9 +168,7 @@ impl Transport {
             status => {
                 self.pacer.trouble();
                 let said = error::summary(&answer.body);
-                Reply::Lost {
-                    reason: format!("answered {status}{said}"),
-                }
+                Reply::Lost { reason: format!("answered {status}{said}") }
             }
         }
     }

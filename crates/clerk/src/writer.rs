@@ -106,9 +106,9 @@ impl Writer {
             }
             Some(refusal) => Attempt::Refused(refusal),
             // Not the API's own words: something in between. It may have passed the request on.
-            None => Attempt::Unknown {
-                reason: format!("answered {status} without a word of Clerk's"),
-            },
+            None => {
+                Attempt::Unknown { reason: format!("answered {status} without a word of Clerk's") }
+            }
         }
     }
 }

@@ -1,0 +1,338 @@
+//! Compares every account of the target with its source user, both read afresh.
+//!
+//! The target's list is walked page by page; for each page the journal says which accounts are
+//! mapped to whom, those source users are read, and the pairs compared. Accounts that nobody is
+//! mapped to are told as extra. A second pass takes the mapped users that the walk did not meet.
+//! No success that was journaled is trusted, only the pairs are.
+//!
+//! Both sides may be live. A pair that differs is read once more before it is told, so that a
+//! change between two reads is not taken for damage; and a difference is marked when the source
+//! user has changed since the export, because then a later change explains it.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use futures::future::try_join;
+use rehome_core::{Halt, Knowledge, Known, Origin, journal};
+use serde_json::{Value, json};
+
+use crate::USER;
+use crate::api::User;
+use crate::compare::{Difference, Expected, compare};
+use crate::policy::{Attribute, UserPolicy};
+use crate::profile::Profile;
+use crate::query::Filter;
+use crate::reader::{LARGEST_PAGE, Reader};
+use crate::walk::{Position, Walk};
+
+/// What the journal remembers of a user that a comparison needs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Remembered {
+    /// The source's `updated_at` as of the export (see [`crate::Journaled`]).
+    pub updated_at: Option<i64>,
+    /// What the account was created without.
+    pub without: BTreeSet<Attribute>,
+}
+
+impl Remembered {
+    /// From a unit's data, and from what its creation journaled as done, if anything.
+    pub fn from_json(data: &Value, done: Option<&Value>) -> Self {
+        let without = done.and_then(|done| done.get("without")).cloned();
+        Self {
+            updated_at: data.get("updated_at").and_then(Value::as_i64),
+            without: without
+                .and_then(|without| serde_json::from_value(without).ok())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// The journal, as far as [`Knowledge`] does not tell.
+pub trait Memory: Send + Sync {
+    /// What is remembered of these users, by source key.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn remembered(&self, users: &[Known]) -> Result<HashMap<String, Remembered>, journal::Error>;
+}
+
+/// What was found about one account or one user.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Finding {
+    /// `=`: as it should be.
+    Equal(Pair),
+    /// `*`: differs.
+    Different {
+        /// Who.
+        pair: Pair,
+        /// In what; never empty.
+        differences: Vec<Difference>,
+        /// The source user has changed since the export (or is gone), which explains it.
+        source_changed: bool,
+    },
+    /// `+`: an account of the target that no source user is mapped to.
+    Extra {
+        /// The account.
+        target: String,
+    },
+    /// `-`: the account is not in the target.
+    Missing(Pair),
+    /// `!`: there is nothing to compare.
+    Unchecked {
+        /// The source user.
+        source: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// A source user and its account.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pair {
+    /// The source user's id.
+    pub source: String,
+    /// The account's id.
+    pub target: String,
+}
+
+/// A mapped user, with what the comparison needs.
+struct Mapped {
+    known: Known,
+    target: String,
+}
+
+/// A comparison of all users.
+pub struct Audit {
+    source: Reader,
+    target: Reader,
+    knowledge: Arc<dyn Knowledge>,
+    memory: Arc<dyn Memory>,
+    policy: UserPolicy,
+    page: usize,
+    /// The users that were met, one bit each.
+    met: Vec<u64>,
+    /// Accounts that were told as extra, by hash: a page may be read twice.
+    extras: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl fmt::Debug for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audit")
+            .field("source", &self.source)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Audit {
+    /// An audit of the users that `knowledge` has mapped by `policy`.
+    pub fn new(
+        source: Reader,
+        target: Reader,
+        knowledge: Arc<dyn Knowledge>,
+        memory: Arc<dyn Memory>,
+        policy: UserPolicy,
+    ) -> Self {
+        Self {
+            source,
+            target,
+            knowledge,
+            memory,
+            policy,
+            page: LARGEST_PAGE,
+            met: Vec::new(),
+            extras: HashSet::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The same, walking by pages of `page` accounts (2 to [`LARGEST_PAGE`]).
+    #[must_use]
+    pub fn with_page(mut self, page: usize) -> Self {
+        self.page = page;
+        self
+    }
+
+    /// Walks the target's accounts, and tells what was found of each, once.
+    ///
+    /// # Errors
+    /// A [`Halt`] when one of the sides or the journal cannot be read.
+    pub async fn walk(&mut self, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<(), Halt> {
+        let walk = Walk::new(self.target.clone(), self.page);
+        let mut position = Position::START;
+        loop {
+            let step = walk.step(position).await?;
+            self.page_of(step.users, tell).await?;
+            if step.done {
+                return Ok(());
+            }
+            position = step.next;
+        }
+    }
+
+    /// Looks after those of the users that the walk did not meet: to be called for all of them,
+    /// after the walk, in batches of a few hundred.
+    ///
+    /// # Errors
+    /// A [`Halt`] when one of the sides or the journal cannot be read.
+    pub async fn rest(
+        &mut self,
+        users: &[Known],
+        tell: &mut (dyn FnMut(Finding) + Send),
+    ) -> Result<(), Halt> {
+        let mut mapped = Vec::new();
+        for known in users {
+            if !self.meet(known) {
+                continue;
+            }
+            match &known.target_key {
+                Some(target) => {
+                    mapped.push(Mapped { known: known.clone(), target: target.clone() })
+                }
+                None => tell(Finding::Unchecked {
+                    source: known.source_key.clone(),
+                    reason: format!("has no account yet: {}", known.state),
+                }),
+            }
+        }
+        let ids: Vec<_> = mapped.iter().map(|mapped| mapped.target.clone()).collect();
+        let accounts = by_id(self.target.users_by(Filter::UserId, &ids).await?);
+        self.compare_all(mapped, accounts, tell).await
+    }
+
+    async fn page_of(
+        &mut self,
+        users: Vec<User>,
+        tell: &mut (dyn FnMut(Finding) + Send),
+    ) -> Result<(), Halt> {
+        let ids: Vec<_> = users.iter().map(|user| user.id.clone()).collect();
+        let mut owners = self.knowledge.by_target(&USER, &ids)?;
+        let mut mapped = Vec::new();
+        for target in ids {
+            match owners.remove(&target) {
+                Some(known) => {
+                    if self.meet(&known) {
+                        mapped.push(Mapped { known, target });
+                    }
+                }
+                None => {
+                    if self.extras.insert(self.hasher.hash_one(&target)) {
+                        tell(Finding::Extra { target });
+                    }
+                }
+            }
+        }
+        self.compare_all(mapped, by_id(users), tell).await
+    }
+
+    /// Compares, reads again what differs, and tells.
+    async fn compare_all(
+        &self,
+        mapped: Vec<Mapped>,
+        accounts: BTreeMap<String, User>,
+        tell: &mut (dyn FnMut(Finding) + Send),
+    ) -> Result<(), Halt> {
+        if mapped.is_empty() {
+            return Ok(());
+        }
+        let users: Vec<_> = mapped.iter().map(|mapped| mapped.known.clone()).collect();
+        let memory = self.memory.remembered(&users)?;
+        let sources: Vec<_> = users.into_iter().map(|known| known.source_key).collect();
+        let sources = by_id(self.source.users_by(Filter::UserId, &sources).await?);
+
+        let mut again = Vec::new();
+        for one in mapped {
+            match self.compare_one(&one, &memory, &sources, &accounts) {
+                equal @ Finding::Equal(_) => tell(equal),
+                Finding::Different { .. }
+                | Finding::Missing(_)
+                | Finding::Extra { .. }
+                | Finding::Unchecked { .. } => again.push(one),
+            }
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        let source_ids: Vec<_> = again.iter().map(|one| one.known.source_key.clone()).collect();
+        let target_ids: Vec<_> = again.iter().map(|one| one.target.clone()).collect();
+        let (sources, accounts) = try_join(
+            self.source.users_by(Filter::UserId, &source_ids),
+            self.target.users_by(Filter::UserId, &target_ids),
+        )
+        .await?;
+        let (sources, accounts) = (by_id(sources), by_id(accounts));
+        for one in again {
+            tell(self.compare_one(&one, &memory, &sources, &accounts));
+        }
+        Ok(())
+    }
+
+    fn compare_one(
+        &self,
+        mapped: &Mapped,
+        memory: &HashMap<String, Remembered>,
+        sources: &BTreeMap<String, User>,
+        accounts: &BTreeMap<String, User>,
+    ) -> Finding {
+        let Mapped { known, target } = mapped;
+        let pair = Pair { source: known.source_key.clone(), target: target.clone() };
+        let Some(account) = accounts.get(target) else {
+            return Finding::Missing(pair);
+        };
+        let Some(source) = sources.get(&known.source_key) else {
+            return Finding::Different {
+                differences: vec![Difference {
+                    field: "id",
+                    source: Value::Null,
+                    target: json!(target),
+                }],
+                pair,
+                source_changed: true,
+            };
+        };
+        let remembered = memory.get(&known.source_key).cloned().unwrap_or_default();
+        let profile = Profile::of(source);
+        let expected = Expected {
+            external_id: self.policy.external_id.of(&known.source_key, &profile),
+            profile,
+            without: remembered.without,
+            origin: known.origin.unwrap_or(Origin::Created),
+        };
+        let differences = compare(&expected, account);
+        if differences.is_empty() {
+            return Finding::Equal(pair);
+        }
+        Finding::Different {
+            pair,
+            differences,
+            source_changed: match (remembered.updated_at, source.updated_at) {
+                (Some(then), Some(now)) => now > then,
+                (None, Some(_) | None) | (Some(_), None) => false,
+            },
+        }
+    }
+
+    /// Notes that a user was met; false when it had been before.
+    fn meet(&mut self, known: &Known) -> bool {
+        let Ok(number) = usize::try_from(known.id.0) else {
+            return true;
+        };
+        let (word, bit) = (number / 64, 1u64 << (number % 64));
+        if word >= self.met.len() {
+            self.met.resize(word + 1, 0);
+        }
+        self.met.get_mut(word).is_none_or(|word| {
+            let new = *word & bit == 0;
+            *word |= bit;
+            new
+        })
+    }
+}
+
+fn by_id(users: Vec<User>) -> BTreeMap<String, User> {
+    users.into_iter().map(|user| (user.id.clone(), user)).collect()
+}

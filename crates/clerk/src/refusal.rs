@@ -1,0 +1,126 @@
+//! What a refused creation means: a unit that fails, a part that is left out, an account that is
+//! already there, or an instance that takes nobody any more.
+
+use std::collections::BTreeSet;
+
+use rehome_core::{Failure, RemoteTrouble};
+
+use crate::create::CreateUser;
+use crate::error::Refusal;
+use crate::policy::{Attribute, UserPolicy};
+
+/// The meaning of a refusal of `CreateUser`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Meaning {
+    /// No user can be created any more in this run.
+    Exhausted { trouble: RemoteTrouble, hint: &'static str },
+    /// The remote was busy with this very resource; nothing was done.
+    Busy,
+    /// An identifier is taken: by somebody else, or by an earlier attempt whose answer was lost.
+    Taken,
+    /// These parts are refused, and the policy lets the user go without them.
+    GoWithout(Vec<Part>),
+    /// The user cannot be created like this.
+    Failed(Failure),
+}
+
+/// A refused part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Part {
+    pub(crate) attribute: Attribute,
+    /// The instance refuses it for everybody, not this user's value of it.
+    pub(crate) everywhere: bool,
+}
+
+/// What `refusal` of `form` means under `policy`.
+pub(crate) fn meaning(refusal: &Refusal, form: &CreateUser, policy: &UserPolicy) -> Meaning {
+    let has = |code| refusal.has(code);
+    if has("user_quota_exceeded") || has("quota_exceeded") {
+        return Meaning::Exhausted {
+            trouble: RemoteTrouble::Quota,
+            hint: "a development instance holds at most 100 users: use a production instance, or delete users; otherwise raise the plan's limit. Then run the same command again",
+        };
+    }
+    if has("resource_locked") {
+        return Meaning::Busy;
+    }
+    if is_taken(refusal) {
+        return Meaning::Taken;
+    }
+    let parts = refused_parts(refusal, form);
+    let allowed = |part: &Part| policy.without.contains(&part.attribute);
+    if let Some(parts) = &parts
+        && parts.iter().all(allowed)
+    {
+        return Meaning::GoWithout(parts.clone());
+    }
+    let failure = Failure::new(refusal.code(), refusal.to_string());
+    Meaning::Failed(match hint(refusal, parts.as_deref().unwrap_or_default()) {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    })
+}
+
+/// That an identifier or the external id is taken. For the latter the code is not documented,
+/// only its text ("That external id is taken") has been seen, so the text counts too.
+fn is_taken(refusal: &Refusal) -> bool {
+    refusal.errors.iter().any(|error| {
+        error.code == "form_identifier_exists"
+            || (refusal.status == 422
+                && [&error.message, &error.long_message]
+                    .iter()
+                    .any(|text| text.contains("is taken")))
+    })
+}
+
+/// The parts of the form that were refused; `None` unless every error is about such a part.
+fn refused_parts(refusal: &Refusal, form: &CreateUser) -> Option<Vec<Part>> {
+    let parts: Option<Vec<_>> = refusal
+        .errors
+        .iter()
+        .map(|error| {
+            let everywhere =
+                matches!(error.code.as_str(), "form_param_unknown" | "feature_not_enabled")
+                    || refusal.status == 402;
+            let named = error.meta.param_name.as_deref().and_then(Attribute::of_param);
+            // `CreateUser`: a ban needs a plan that has it (402), a lock needs lockout enabled
+            // (403); such errors need not name the field.
+            let implied = match (refusal.status, error.code.as_str()) {
+                (402, _) => Some(Attribute::Banned),
+                (403, "feature_not_enabled") => Some(Attribute::Locked),
+                (_, _) => None,
+            };
+            let attribute = named.or(implied).filter(|attribute| form.carries(*attribute))?;
+            Some(Part { attribute, everywhere })
+        })
+        .collect();
+    parts.filter(|parts| !parts.is_empty())
+}
+
+fn hint(refusal: &Refusal, parts: &[Part]) -> Option<String> {
+    let attributes: BTreeSet<_> = parts.iter().map(|part| part.attribute).collect();
+    if !attributes.is_empty() {
+        let words: Vec<_> =
+            attributes.iter().map(|attribute| format!("\"{}\"", attribute.as_str())).collect();
+        return Some(format!(
+            "enable it in the target instance, or set `[users] without = [{}]` to carry users without it; then `rehome retry`",
+            words.join(", ")
+        ));
+    }
+    let hint = match refusal.code() {
+        "form_password_pwned" | "form_param_missing" | "form_data_missing" => {
+            "the target instance requires something that the source user does not have: relax its user settings, then `rehome retry`"
+        }
+        "not_allowed_access" => {
+            "the target's allowlist, blocklist or restrictions refuse this user: change them in the target, then `rehome retry`"
+        }
+        "form_param_exceeds_allowed_size" => {
+            "shorten the value in the source, export again, or take the user out with `rehome skip`"
+        }
+        "form_param_format_invalid" | "form_param_value_invalid" => {
+            "correct the value in the source and export again, or take the user out with `rehome skip`"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
