@@ -20,10 +20,14 @@
 pub mod d1;
 pub mod database;
 pub mod graph;
+pub mod ids;
 mod json_edit;
 pub mod json_path;
 mod json_rows;
+pub mod layout;
+pub mod rewrite;
 pub mod schema;
+pub mod span;
 pub mod sqlite;
 pub mod value;
 

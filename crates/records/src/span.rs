@@ -1,0 +1,291 @@
+//! Spans: ranges of a table's key, each small enough to be written in one atomic request.
+//!
+//! The source of the kind `span`. Only keys are read here, with how many bytes their rows hold: a
+//! span ends after about a megabyte of content or 5,000 rows, whichever comes first. Its range is
+//! in the journal with exact values, so the rows can be read afresh by every worker, and a new
+//! row that falls into a range is carried with it. Pages go by key, never by OFFSET.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use rehome_core::{Exported, Halt, Kind, Page, Source, Unit};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::database::{ReadDatabase, Rows, Select};
+use crate::layout::{Form, Keying, Layout, TableLayout};
+use crate::value::Value;
+
+/// The kind of unit that a range of rows is.
+pub const SPAN: Kind = Kind::new("span");
+
+/// Content of one span, in bytes; a single larger row is a span of its own.
+const BYTES: usize = 1_000_000;
+/// Rows of one span.
+const ROWS: usize = 5_000;
+/// Spans of one page: one transaction of the journal each.
+const SPANS: usize = 8;
+
+/// What the journal knows of a span: [`Unit::data`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SpanData {
+    /// The table as the source spells it.
+    pub table: String,
+    /// By what its rows are told apart.
+    pub keying: Keying,
+    /// The key after which it begins; `None` from the first row on.
+    pub lo: Option<Vec<serde_json::Value>>,
+    /// The key of its last row.
+    pub hi: Vec<serde_json::Value>,
+    /// How many rows it held when it was found.
+    pub rows: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Cursor {
+    table: usize,
+    keying: Option<Keying>,
+    number: u64,
+    last: Option<Vec<serde_json::Value>>,
+}
+
+/// A key as the journal writes it.
+pub(crate) fn key_to_json<'a>(key: impl IntoIterator<Item = &'a Value>) -> Vec<serde_json::Value> {
+    key.into_iter().map(Value::to_json).collect()
+}
+
+/// The reverse of [`key_to_json`].
+pub(crate) fn key_from_json(key: &[serde_json::Value]) -> Result<Vec<Value>, Halt> {
+    key.iter()
+        .map(|part| {
+            Value::from_json(part)
+                .map_err(|error| Halt::Bug(format!("a key of the journal is {error}")))
+        })
+        .collect()
+}
+
+/// `(a, b) <operator> (x, y)`
+fn compare(columns: &[String], operator: &str, key: &[Value]) -> String {
+    let literals: Vec<_> = key.iter().map(Value::to_sql).collect();
+    match (columns, literals.as_slice()) {
+        ([column], [literal]) => format!("{column} {operator} {literal}"),
+        _ => format!("({}) {operator} ({})", columns.join(", "), literals.join(", ")),
+    }
+}
+
+impl SpanData {
+    /// The span that a unit stands for.
+    ///
+    /// # Errors
+    /// [`Halt::Bug`] when the journal holds something else.
+    pub fn of(unit: &Unit) -> Result<Self, Halt> {
+        Self::deserialize(&unit.data)
+            .map_err(|error| Halt::Bug(format!("span {} of the journal: {error}", unit.source_key)))
+    }
+
+    /// The form of its rows.
+    ///
+    /// # Errors
+    /// [`Halt::Refused`] when the table is not carried any more.
+    pub fn form<'a>(&self, layout: &'a Layout) -> Result<&'a Form, Halt> {
+        layout.form(&self.table, self.keying).ok_or_else(|| Halt::Refused {
+            message: format!("{} is in the journal and not carried any more", self.table),
+            hint: "the schema or [records] changed since the migration began; put it back"
+                .to_owned(),
+        })
+    }
+
+    /// Its rows, in the order of the key, as a question to the source.
+    ///
+    /// # Errors
+    /// [`Halt::Bug`] when the journal's keys cannot be read.
+    pub fn rows(&self, form: &Form) -> Result<Select, Halt> {
+        let condition = self.condition(&form.source_key())?;
+        Ok(Select::new(
+            form.source.iter().cloned(),
+            format!(
+                "FROM {} WHERE {condition} ORDER BY {}",
+                form.source_table(),
+                form.source_key().join(", ")
+            ),
+        ))
+    }
+
+    fn condition(&self, key: &[String]) -> Result<String, Halt> {
+        let upper = compare(key, "<=", &key_from_json(&self.hi)?);
+        Ok(match &self.lo {
+            Some(lo) => format!("{} AND {upper}", compare(key, ">", &key_from_json(lo)?)),
+            None => upper,
+        })
+    }
+}
+
+/// Finds the spans of a database.
+pub struct SpanSource {
+    database: Arc<dyn ReadDatabase>,
+    layout: Arc<Layout>,
+}
+
+impl SpanSource {
+    /// The spans of every table of `layout`, in copy order.
+    pub fn new(database: Arc<dyn ReadDatabase>, layout: Arc<Layout>) -> Self {
+        Self { database, layout }
+    }
+
+    async fn ask(&self, query: Select) -> Result<Rows, Halt> {
+        let mut answers = self.database.select(vec![query]).await?;
+        Ok(answers.pop().unwrap_or_default())
+    }
+
+    /// By what the rows of this table can be told apart.
+    async fn keying(&self, table: &TableLayout) -> Result<Keying, Halt> {
+        let refused = || Halt::Refused {
+            message: format!("{} has no key by which its rows could be told apart", table.name),
+            hint: "give it a primary key, or exclude it".to_owned(),
+        };
+        let Some(form) = &table.primary else {
+            return table.rowid.as_ref().map(|_| Keying::Rowid).ok_or_else(refused);
+        };
+        if table.primary_may_be_null {
+            let some_null: Vec<_> =
+                form.source_key().iter().map(|column| format!("{column} IS NULL")).collect();
+            let rows = self
+                .ask(Select::new(
+                    ["1"],
+                    format!(
+                        "FROM {} WHERE {} LIMIT 1",
+                        form.source_table(),
+                        some_null.join(" OR ")
+                    ),
+                ))
+                .await?;
+            if !rows.is_empty() {
+                return table.rowid.as_ref().map(|_| Keying::Rowid).ok_or_else(refused);
+            }
+        }
+        Ok(Keying::Primary)
+    }
+
+    /// The next span of a table: its last key and the number of its rows.
+    async fn next(
+        &self,
+        form: &Form,
+        last: Option<&[Value]>,
+    ) -> Result<Option<(Vec<Value>, u64)>, Halt> {
+        let key = form.source_key();
+        let order = key.join(", ");
+        let beyond =
+            last.map_or_else(String::new, |last| format!("WHERE {}", compare(&key, ">", last)));
+        let inner: Vec<_> =
+            key.iter().enumerate().map(|(index, column)| format!("{column} AS k{index}")).collect();
+        let names: Vec<_> = (0..key.len()).map(|index| format!("k{index}")).collect();
+        let sizes: Vec<_> = form
+            .source
+            .iter()
+            .map(|column| format!("ifnull(octet_length({column}),0)+2"))
+            .collect();
+        let size = balanced(&sizes);
+        // The collation of the key must decide the order outside as it does inside, so the order
+        // is made once, by a row number, and only that is used further out.
+        let query = Select::new(
+            names.iter().cloned().chain(["n".to_owned()]),
+            format!(
+                "FROM (SELECT {names}, n, sum(size) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS total \
+                 FROM (SELECT {inner}, row_number() OVER (ORDER BY {order}) AS n, {size} AS size \
+                 FROM {table} {beyond} ORDER BY {order} LIMIT {ROWS})) \
+                 WHERE total <= {BYTES} OR n = 1 ORDER BY n DESC LIMIT 1",
+                names = names.join(", "),
+                inner = inner.join(", "),
+                table = form.source_table(),
+            ),
+        );
+        let Some(mut row) = self.ask(query).await?.pop() else {
+            return Ok(None);
+        };
+        let count = row.pop().and_then(|count| count.as_integer()).unwrap_or(0);
+        Ok(Some((row, u64::try_from(count).unwrap_or(0))))
+    }
+
+    async fn page(&self, cursor: Option<serde_json::Value>) -> Result<Page, Halt> {
+        let mut cursor = match cursor {
+            Some(json) => serde_json::from_value(json)
+                .map_err(|error| Halt::Bug(format!("the cursor of spans: {error}")))?,
+            None => Cursor { table: 0, keying: None, number: 0, last: None },
+        };
+        let mut units = Vec::new();
+        let mut done = false;
+        while units.len() < SPANS {
+            let Some(table) = self.layout.tables.get(cursor.table) else {
+                done = true;
+                break;
+            };
+            let keying = match cursor.keying {
+                Some(keying) => keying,
+                None => self.keying(table).await?,
+            };
+            cursor.keying = Some(keying);
+            let form = self
+                .layout
+                .form(&table.name, keying)
+                .ok_or_else(|| Halt::Bug(format!("{} has no form", table.name)))?;
+            let last = cursor.last.as_deref().map(key_from_json).transpose()?;
+            match self.next(form, last.as_deref()).await? {
+                Some((hi, rows)) => {
+                    cursor.number += 1;
+                    let lo = cursor.last.take();
+                    let hi = key_to_json(&hi);
+                    units.push(exported(table, keying, cursor.number, lo, hi.clone(), rows)?);
+                    cursor.last = Some(hi);
+                }
+                None => {
+                    cursor =
+                        Cursor { table: cursor.table + 1, keying: None, number: 0, last: None };
+                }
+            }
+        }
+        Ok(Page { units, cursor: json!(cursor), done, total: None })
+    }
+}
+
+fn exported(
+    table: &TableLayout,
+    keying: Keying,
+    number: u64,
+    lo: Option<Vec<serde_json::Value>>,
+    hi: Vec<serde_json::Value>,
+    rows: u64,
+) -> Result<Exported, Halt> {
+    let data = SpanData { table: table.name.clone(), keying, lo, hi, rows };
+    Ok(Exported {
+        source_key: format!("{}#{number}", table.name),
+        scope: table.name.clone(),
+        label: Some(format!("{} ({rows} rows)", table.name)),
+        aliases: Vec::new(),
+        data: serde_json::to_value(data).map_err(|error| Halt::Bug(error.to_string()))?,
+    })
+}
+
+/// A sum as a balanced tree: a chain of a hundred terms is deeper than D1 allows.
+fn balanced(terms: &[String]) -> String {
+    match terms {
+        [] => "0".to_owned(),
+        [one] => one.clone(),
+        many => {
+            let (left, right) = many.split_at(many.len() / 2);
+            format!("({}+{})", balanced(left), balanced(right))
+        }
+    }
+}
+
+impl Source for SpanSource {
+    fn kind(&self) -> Kind {
+        SPAN
+    }
+
+    fn next_page<'a>(
+        &'a self,
+        cursor: Option<serde_json::Value>,
+    ) -> BoxFuture<'a, Result<Page, Halt>> {
+        Box::pin(self.page(cursor))
+    }
+}
