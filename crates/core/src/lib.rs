@@ -4,7 +4,8 @@
 //! the **journal** (the append-only truth about both, in one SQLite file) and the **engine** that
 //! drives workers over it. It does not know HTTP, a terminal, the environment, Clerk, or the SQL
 //! of anybody's database: those live in crates that depend on this one. A program that migrates
-//! something else entirely needs only this crate; `crates/core/examples/archive.rs` is one.
+//! something else entirely needs only this crate; `examples/library_loans.rs` in the
+//! repository is one.
 //!
 //! What it promises, whatever worker is plugged in:
 //!
