@@ -10,6 +10,7 @@ use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rehome_core::clock::Clock;
@@ -32,11 +33,16 @@ use crate::refusal::{self, Meaning};
 use crate::settle::{self, Intent, Verdict};
 use crate::writer::{Attempt, Writer};
 
+/// How long a created account may take to be found by a filter. Nothing documents it; a request
+/// that was cut off may also still be served for a while.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+
 /// `exported` → `created`, for users.
 pub struct CreateUsers {
     writer: Writer,
     matcher: Matcher,
     clock: Arc<dyn Clock>,
+    settle_time: Duration,
     learned: Mutex<Learned>,
 }
 
@@ -76,8 +82,16 @@ impl CreateUsers {
             matcher: Matcher::new(writer.reader().clone(), knowledge, policy),
             writer,
             clock,
+            settle_time: SETTLE_TIME,
             learned: Mutex::default(),
         }
+    }
+
+    /// The same, believing after `settle_time` that an account is not there.
+    #[must_use]
+    pub fn with_settle_time(mut self, settle_time: Duration) -> Self {
+        self.settle_time = settle_time;
+        self
     }
 
     fn learned(&self) -> MutexGuard<'_, Learned> {
@@ -314,6 +328,10 @@ impl Doubt {
 impl Transition for CreateUsers {
     fn step(&self) -> Step {
         Step { kind: USER, from: Stage::Exported, to: Stage::Created, batch: 400, concurrency: 64 }
+    }
+
+    fn settle_time(&self) -> Duration {
+        self.settle_time
     }
 
     fn prepare<'a>(

@@ -18,7 +18,7 @@ pub fn parse(value: &str, now: Timestamp) -> Option<Duration> {
         return Some(Duration::from_secs(seconds).min(LONGEST));
     }
     // HTTP's preferred date form is the RFC 2822 one with a fixed zone name.
-    static PARSER: DateTimeParser = DateTimeParser::new();
+    static PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
     let until = PARSER.parse_timestamp(value).ok()?;
     let wait = Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO);
     Some(wait.min(LONGEST))
