@@ -139,6 +139,7 @@ impl HttpWire {
         Ok(Self { client, base })
     }
 
+    #[allow(clippy::disallowed_methods, reason = "this is the transport")]
     async fn send(&self, request: Request) -> Exchange {
         let url = format!("{}{}", self.base, request.path);
         let mut builder = match request.method {

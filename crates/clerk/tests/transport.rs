@@ -1,5 +1,6 @@
 //! The client against servers that misbehave on the wire.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "a test stands outside the walls")]
 
 mod common;
 

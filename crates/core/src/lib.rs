@@ -18,6 +18,7 @@
 //!   live and in replay, so that the cache of states can be thrown away and rebuilt.
 //! - Memory does not grow with the number of units.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test stands outside the walls"))]
 
 pub mod backoff;
 pub mod clock;

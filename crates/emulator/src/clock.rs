@@ -13,6 +13,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// Starts at `epoch_ms`, or at the wall clock's present without one.
+    #[allow(clippy::disallowed_methods, reason = "the emulated servers have a clock of their own")]
     pub(crate) fn start(epoch_ms: Option<i64>) -> Self {
         Self {
             anchor_ms: epoch_ms.unwrap_or_else(|| jiff::Timestamp::now().as_millisecond()),

@@ -36,6 +36,7 @@ pub(super) fn read(conn: &Connection) -> Result<Option<Setup>, Error> {
 
 /// Binds a new journal, or checks that an old one is bound to the same. Returns whether the
 /// journal was new.
+#[allow(clippy::disallowed_methods, reason = "the journal is one of the rooms where SQL is run")]
 pub(super) fn bind(conn: &Connection, wanted: &Setup, now: i64) -> Result<bool, Error> {
     let Some(bound) = read(conn)? else {
         let pins = serde_json::to_string(&wanted.pins)

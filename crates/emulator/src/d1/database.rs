@@ -3,6 +3,10 @@
 //! All or nothing: the first error rolls everything back, deferred foreign keys are checked at the
 //! commit, and switches that a statement set are put back afterwards. What a request changed is
 //! added to the counters, and moves the bookmark, only when it has committed.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the emulated D1: a room where SQL is run, in real time"
+)]
 
 use std::collections::HashMap;
 use std::mem;

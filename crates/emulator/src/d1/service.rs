@@ -173,6 +173,10 @@ impl D1 {
     ///
     /// # Errors
     /// When no database has this id, or SQLite refuses.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the emulated D1 is one of the rooms where SQL is run"
+    )]
     pub fn execute_sql(&self, uuid: &str, sql: &str) -> Result<(), Error> {
         self.setup(uuid, |connection| connection.execute_batch(sql))?;
         Ok(())
@@ -236,6 +240,7 @@ impl D1 {
     ///
     /// # Errors
     /// When it is used up: how long until requests are let in again.
+    #[allow(clippy::disallowed_methods, reason = "the emulated D1 works in real time")]
     pub(crate) fn admit(&self) -> Result<(), Duration> {
         match &self.rate {
             Some(rate) => rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()),

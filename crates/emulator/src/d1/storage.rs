@@ -83,6 +83,10 @@ pub(crate) fn open_plain(path: &Path) -> rusqlite::Result<Connection> {
 ///
 /// # Errors
 /// When SQLite cannot open or prepare the file.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the emulated D1 is one of the rooms where SQL is run"
+)]
 pub(crate) fn open_guarded(
     path: &Path,
     gate: &Arc<Gate>,

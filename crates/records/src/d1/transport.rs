@@ -74,6 +74,7 @@ impl Transport {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    #[allow(clippy::disallowed_methods, reason = "this is the transport")]
     async fn send(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> Reply {
         self.pacer.turn().await;
         let mut headers = HeaderMap::new();
