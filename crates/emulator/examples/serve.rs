@@ -4,6 +4,7 @@
 //! `serve [--port P] [--users N] [--seed S] [--faults FILE] [--record FILE]
 //! [--target-limit N]` prints one JSON line with its addresses and keys.
 #![allow(clippy::print_stdout, reason = "the line is what the example is for")]
+#![allow(clippy::disallowed_methods, reason = "an example is a command line of its own")]
 
 use std::path::PathBuf;
 

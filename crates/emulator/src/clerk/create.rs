@@ -76,7 +76,7 @@ const HASHERS: [&str; 22] = [
 ];
 
 /// Makes a user, or says everything that stands against it.
-pub(crate) fn user(instance: &Instance, form: Form) -> Answer {
+pub(crate) fn user(instance: &Instance, form: &Form) -> Answer {
     let settings = instance.settings();
     form.only(|name| known(&settings, name))?;
     let now = instance.clock.now_ms();
@@ -84,9 +84,9 @@ pub(crate) fn user(instance: &Instance, form: Form) -> Answer {
     let mut user = User::empty(instance.ids.next("user_"), created_at, now);
 
     user.external_id = form.text("external_id")?;
-    profile(&form, &mut user)?;
+    profile(form, &mut user)?;
     for kind in [Attribute::EmailAddress, Attribute::PhoneNumber, Attribute::Web3Wallet] {
-        let list = addresses(instance, &settings, &form, kind, now)?;
+        let list = addresses(instance, &settings, form, kind, now)?;
         let primary = list.first().map(|first| first.id.clone());
         match kind {
             Attribute::EmailAddress => {
@@ -105,11 +105,11 @@ pub(crate) fn user(instance: &Instance, form: Form) -> Answer {
     if let Some(name) = &user.username {
         validate::username(name)?;
     }
-    metadata(&form, &mut user)?;
-    flags(&form, &settings, &mut user)?;
-    let credentials = credentials(&form, &settings, &mut user, now)?;
-    requirements(&form, &settings, &user)?;
-    restrictions(&form, &settings, &user)?;
+    metadata(form, &mut user)?;
+    flags(form, &settings, &mut user)?;
+    let credentials = credentials(form, &settings, &mut user, now)?;
+    requirements(form, &settings, &user)?;
+    restrictions(form, &settings, &user)?;
 
     let mut store = instance.store();
     claims::check(&store, &user)?;

@@ -19,7 +19,7 @@ pub(crate) enum Way {
     Replace,
 }
 
-pub(crate) fn change(instance: &Instance, id: &str, form: Form, way: Way) -> Answer {
+pub(crate) fn change(instance: &Instance, id: &str, form: &Form, way: Way) -> Answer {
     form.only(|name| FIELDS.contains(&name))?;
     let [public, private, unsafe_] = FIELDS.map(|name| form.object(name));
     let (public, private, unsafe_) = (public?, private?, unsafe_?);

@@ -61,16 +61,16 @@ pub(crate) fn answer(instance: &Instance, call: &Call<'_>) -> Answer {
     let body = || form::Form::read(call.headers, call.body);
     match (call.method.as_str(), segments.as_slice()) {
         ("GET", ["users"]) => list::page(instance, pairs()?),
-        ("POST", ["users"]) => create::user(instance, body()?),
+        ("POST", ["users"]) => create::user(instance, &body()?),
         ("GET", ["users", "count"]) => list::count(instance, pairs()?),
         ("GET", ["users", id]) => users::get(instance, id),
-        ("PATCH", ["users", id]) => update::user(instance, id, body()?),
+        ("PATCH", ["users", id]) => update::user(instance, id, &body()?),
         ("DELETE", ["users", id]) => users::delete(instance, id),
         ("PATCH", ["users", id, "metadata"]) => {
-            metadata::change(instance, id, body()?, metadata::Way::Merge)
+            metadata::change(instance, id, &body()?, metadata::Way::Merge)
         }
         ("PUT", ["users", id, "metadata"]) => {
-            metadata::change(instance, id, body()?, metadata::Way::Replace)
+            metadata::change(instance, id, &body()?, metadata::Way::Replace)
         }
         ("POST", ["users", id, "ban"]) => users::ban(instance, id, true),
         ("POST", ["users", id, "unban"]) => users::ban(instance, id, false),

@@ -35,7 +35,7 @@ const FIELDS: [&str; 23] = [
     "created_at",
 ];
 
-pub(crate) fn user(instance: &Instance, id: &str, form: Form) -> Answer {
+pub(crate) fn user(instance: &Instance, id: &str, form: &Form) -> Answer {
     let settings = instance.settings();
     form.only(|name| {
         (FIELDS.contains(&name) || name == "bypass_client_trust")
@@ -48,10 +48,10 @@ pub(crate) fn user(instance: &Instance, id: &str, form: Form) -> Answer {
     let now = instance.clock.now_ms();
     let mut kept = Credentials::default();
     let answer = users::change(instance, id, |user| {
-        profile(&form, user)?;
-        primaries(&form, user)?;
-        flags(&form, user)?;
-        kept = create::credentials(&form, &settings, user, now)?;
+        profile(form, user)?;
+        primaries(form, user)?;
+        flags(form, user)?;
+        kept = create::credentials(form, &settings, user, now)?;
         Ok(())
     })?;
     if kept != Credentials::default() {
