@@ -1,0 +1,40 @@
+# `just` lists what can be done here.
+_default:
+    @just --list
+
+# Build everything.
+build:
+    cargo build --workspace --all-targets
+
+# The everyday suites.
+test:
+    cargo test --workspace
+
+# The suites that take minutes: thousands of users, many kills, memory, rates.
+slow:
+    cargo test -p rehome-tests --features slow
+
+# Format, house rules, walls between the crates.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+# The documentation of every crate.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+
+# Clerk's own SDK and API description judge the emulator.
+judges:
+    .ci/run judges
+
+# A whole migration in a temporary folder: no keys, no network.
+demo:
+    cargo run --bin rehome -- demo
+
+# A migration of something else on the core alone; crash it with `--crash-after N`.
+example folder="target/library" *arguments:
+    cargo run -p rehome-core --example library_loans -- {{folder}} {{arguments}}
+
+# All that is checked before a change is believed.
+ci:
+    .ci/run
