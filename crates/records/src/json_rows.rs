@@ -4,11 +4,13 @@
 //! 100 parameters and 100,000 bytes of SQL, and is exact: integers, reals, text with NUL and NULL
 //! come out of JSON as they went in (measured against workerd's SQLite). Blobs and text that is
 //! not UTF-8 are objects with hexadecimal digits, decoded by `unhex` only in columns that hold
-//! such values.
+//! such values. A value that is too large for the parameter of its row travels in parameters of
+//! its own, in pieces.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::value::Value;
+use crate::value::{Value, hex};
 
 /// Rows that travel in one parameter.
 pub(crate) struct Chunk {
@@ -18,7 +20,13 @@ pub(crate) struct Chunk {
     pub(crate) odd: Vec<bool>,
     /// Which rows.
     pub(crate) rows: Range<usize>,
+    /// The expressions of columns whose value stands in `more`; only in a chunk of one row.
+    large: HashMap<usize, String>,
+    more: Vec<String>,
 }
+
+/// A value of at least this many bytes leaves the JSON of a row that is too large.
+const LARGE: usize = 100_000;
 
 /// Splits rows over parameters of at most `limit` bytes. A single row that is larger stands
 /// alone in a chunk of its own size.
@@ -28,19 +36,17 @@ where
 {
     let mut done = Vec::new();
     let mut open = Chunk::empty(0);
-    let mut row_json = String::new();
     for (index, row) in rows.into_iter().enumerate() {
-        row_json.clear();
-        row_json.push('[');
-        let mut odd = Vec::new();
-        for (column, value) in row.into_iter().enumerate() {
-            if column > 0 {
-                row_json.push(',');
+        let row: Vec<&Value> = row.into_iter().collect();
+        let (row_json, odd) = write_row(&row);
+        if row_json.len() + 2 > limit {
+            if !open.rows.is_empty() {
+                done.push(open.close());
             }
-            value.push_json(&mut row_json);
-            odd.push(value.is_odd());
+            done.push(Chunk::of_large_row(&row, index, limit).close());
+            open = Chunk::empty(index + 1);
+            continue;
         }
-        row_json.push(']');
         if !open.rows.is_empty() && open.json.len() + row_json.len() + 2 > limit {
             done.push(open.close());
             open = Chunk::empty(index);
@@ -53,9 +59,67 @@ where
     done
 }
 
+fn write_row(row: &[&Value]) -> (String, Vec<bool>) {
+    let mut json = "[".to_owned();
+    for (column, value) in row.iter().enumerate() {
+        if column > 0 {
+            json.push(',');
+        }
+        value.push_json(&mut json);
+    }
+    json.push(']');
+    (json, row.iter().map(|value| value.is_odd()).collect())
+}
+
 impl Chunk {
+    fn of_large_row(row: &[&Value], index: usize, limit: usize) -> Self {
+        let mut chunk = Self::empty(index);
+        let mut rest: Vec<&Value> = row.to_vec();
+        for (column, value) in row.iter().enumerate() {
+            let (bytes, kind) = match value {
+                Value::Text(bytes) if bytes.len() >= LARGE => (bytes, "text"),
+                Value::Blob(bytes) if bytes.len() >= LARGE => (bytes, "blob"),
+                Value::Null
+                | Value::Integer(_)
+                | Value::Real(_)
+                | Value::Text(_)
+                | Value::Blob(_) => continue,
+            };
+            // Two digits a byte; joined again by `||`, which keeps the bytes as they are.
+            let pieces: Vec<_> = bytes
+                .chunks((limit / 2).max(1))
+                .map(|piece| {
+                    chunk.more.push(hex(piece));
+                    format!("unhex(?{})", chunk.more.len() + 1)
+                })
+                .collect();
+            let expression = format!("(+cast({} as {kind}))", pieces.join("||"));
+            chunk.large.insert(column, expression);
+            if let Some(place) = rest.get_mut(column) {
+                *place = &Value::Null;
+            }
+        }
+        let (json, odd) = write_row(&rest);
+        chunk.push(&json, &odd);
+        chunk
+    }
+
+    /// The strings to bind to `?1`, `?2`, …
+    pub(crate) fn params(&self) -> Vec<String> {
+        let mut params = Vec::with_capacity(1 + self.more.len());
+        params.push(self.json.clone());
+        params.extend(self.more.iter().cloned());
+        params
+    }
+
     fn empty(start: usize) -> Self {
-        Self { json: "[".to_owned(), odd: Vec::new(), rows: start..start }
+        Self {
+            json: "[".to_owned(),
+            odd: Vec::new(),
+            rows: start..start,
+            large: HashMap::new(),
+            more: Vec::new(),
+        }
     }
 
     fn push(&mut self, row: &str, odd: &[bool]) {
@@ -77,6 +141,9 @@ impl Chunk {
 
     /// The SQL expression for column `index` of the row `j.value`, without affinity.
     pub(crate) fn column(&self, index: usize) -> String {
+        if let Some(expression) = self.large.get(&index) {
+            return expression.clone();
+        }
         if self.odd.get(index).copied().unwrap_or(false) {
             format!(
                 "(CASE json_type(j.value,'$[{index}]') WHEN 'object' THEN \
@@ -111,6 +178,40 @@ mod tests {
     use crate::database::{ReadDatabase, Select, Statement, WriteDatabase, Written};
     use crate::sqlite::SqliteWriter;
     use proptest::prelude::*;
+
+    #[tokio::test]
+    async fn a_large_value_travels_in_pieces() {
+        let (_folder, database) = database();
+        let blob: Vec<u8> = (0..250_000u32).map(|n| (n % 251) as u8).collect();
+        let rows = vec![
+            vec![Value::Integer(1), Value::Null, Value::text("a")],
+            vec![Value::Integer(2), Value::Blob(blob.clone()), Value::Text(blob)],
+            vec![Value::Integer(3), Value::Null, Value::text("b")],
+        ];
+        let chunks = chunks(rows.iter(), 150_000);
+        assert_eq!(chunks.len(), 3);
+        let statements = chunks
+            .iter()
+            .map(|chunk| {
+                assert!(chunk.params().iter().all(|param| param.len() <= 150_000));
+                let columns: Vec<_> = (0..3).map(|i| chunk.column(i)).collect();
+                Statement {
+                    sql: format!(
+                        "INSERT INTO t SELECT {} FROM json_each(?1) AS j",
+                        columns.join(",")
+                    ),
+                    params: chunk.params(),
+                }
+            })
+            .collect();
+        let written = database.write(statements).await;
+        assert!(matches!(written, Written::Done { changes: 3 }), "{written:?}");
+        let read = database
+            .select(vec![Select::new(["id", "a", "b"], "FROM t ORDER BY id")])
+            .await
+            .unwrap();
+        assert_eq!(read, [rows]);
+    }
 
     #[test]
     fn rows_are_split_by_size_and_none_is_lost() {

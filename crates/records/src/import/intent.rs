@@ -1,0 +1,142 @@
+//! What the journal is told before a span is written, so that a lost answer can be settled and a
+//! rollback can tell our rows from theirs.
+
+use std::collections::HashSet;
+
+use rehome_core::{Halt, Unit};
+use serde::{Deserialize, Serialize};
+
+use crate::span::{key_from_json, key_to_json};
+use crate::value::Value;
+
+/// Keys, written compactly: consecutive integers as ranges, the others one by one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeySet {
+    /// Keys of one integer, as inclusive ranges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ranges: Vec<(i64, i64)>,
+    /// All other keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<Vec<serde_json::Value>>,
+}
+
+impl KeySet {
+    /// The set of these keys.
+    pub fn new<'a>(keys: impl IntoIterator<Item = &'a Vec<Value>>) -> Self {
+        let mut set = Self::default();
+        let mut numbers = Vec::new();
+        for key in keys {
+            match key.as_slice() {
+                [Value::Integer(number)] => numbers.push(*number),
+                _ => set.keys.push(key_to_json(key)),
+            }
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            match set.ranges.last_mut() {
+                Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+                Some(_) | None => set.ranges.push((number, number)),
+            }
+        }
+        set
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty() && self.keys.is_empty()
+    }
+
+    /// How many keys it holds.
+    pub fn len(&self) -> u64 {
+        let ranged: u64 =
+            self.ranges.iter().map(|(low, high)| high.abs_diff(*low).saturating_add(1)).sum();
+        ranged.saturating_add(self.keys.len() as u64)
+    }
+
+    /// The keys themselves.
+    ///
+    /// # Errors
+    /// [`Halt::Bug`] when a key of the journal cannot be read.
+    pub fn keys(&self) -> Result<Vec<Vec<Value>>, Halt> {
+        let numbers = self
+            .ranges
+            .iter()
+            .flat_map(|(low, high)| *low..=*high)
+            .map(|number| vec![Value::Integer(number)]);
+        let mut all: Vec<_> = numbers.collect();
+        for key in &self.keys {
+            all.push(key_from_json(key)?);
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn to_set(&self) -> Result<HashSet<Vec<Value>>, Halt> {
+        Ok(self.keys()?.into_iter().collect())
+    }
+}
+
+/// A row that stood in the target and makes room for ours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// Its key.
+    pub key: Vec<serde_json::Value>,
+    /// The whole row as it was, in the order of the columns that travel.
+    pub earlier: Vec<serde_json::Value>,
+}
+
+/// The intent of one span.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The target's table.
+    pub table: String,
+    /// How many rows are to be inserted.
+    pub insert: u64,
+    /// Rows that were there before, equal to ours. They are not ours.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    pub existed: KeySet,
+    /// Rows of the span that are not written now: held, skipped, in conflict. Every other row of
+    /// the span that is found later, equal, is ours.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    pub left: KeySet,
+    /// Rows of ours that are written with a reference empty for the time being.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    pub open: KeySet,
+    /// Rows that make room, by this or an earlier intent of the span.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
+    /// The moment to which the target could be restored, taken before the first write of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bookmark: Option<String>,
+}
+
+/// What an earlier intent of the same span says about its rows.
+#[derive(Debug, Default)]
+pub(crate) struct Prior {
+    pub(crate) existed: HashSet<Vec<Value>>,
+    pub(crate) left: HashSet<Vec<Value>>,
+    pub(crate) open: HashSet<Vec<Value>>,
+    pub(crate) replaced: Vec<Replaced>,
+}
+
+impl Prior {
+    pub(crate) fn of(unit: &Unit) -> Result<Option<Self>, Halt> {
+        let Some(json) = &unit.intent else {
+            return Ok(None);
+        };
+        let intent = Intent::deserialize(json).map_err(|error| {
+            Halt::Bug(format!("the intent of span {}: {error}", unit.source_key))
+        })?;
+        Ok(Some(Self {
+            existed: intent.existed.to_set()?,
+            left: intent.left.to_set()?,
+            open: intent.open.to_set()?,
+            replaced: intent.replaced,
+        }))
+    }
+
+    /// Whether an earlier intent meant to write the row of this key.
+    pub(crate) fn covers(&self, key: &Vec<Value>) -> bool {
+        !self.existed.contains(key) && !self.left.contains(key)
+    }
+}

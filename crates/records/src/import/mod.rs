@@ -1,0 +1,349 @@
+//! The workers that bring rows into the target.
+//!
+//! [`ImportSpans`] takes a span from `exported` to `imported`: it surveys the span, journals
+//! which keys were there before, and writes the rest in one atomic request. What cannot come yet
+//! is held with what it waits for; what cannot come at all fails; both hold back the users whom
+//! those rows name, so that "imported" of a user means that every row of theirs is there.
+//! [`SettleMentions`] then moves the users themselves, when nothing holds them back.
+
+mod apply;
+mod intent;
+mod settle;
+pub(crate) mod statements;
+mod summary;
+
+pub use intent::{Intent, KeySet, Replaced};
+pub use settle::SettleMentions;
+
+pub(crate) use intent::Prior;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use rehome_core::{
+    Done, Halt, Knowledge, Outcome, Pass, Prepared, Probed, Rest, Stage, Step, Transition, Unit,
+    UnitId, WaitFor,
+};
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use crate::database::{DatabaseKind, ReadDatabase, WriteDatabase};
+use crate::layout::{Form, Layout};
+use crate::policy::Unmapped;
+use crate::span::{SPAN, SpanData, key_to_json};
+use crate::survey::{Fate, Past, Planned, Purpose, Surveyor};
+use crate::value::Value;
+use statements::{Way, WriteRow};
+
+/// Writes spans of rows: `exported` to `imported`.
+pub struct ImportSpans {
+    surveyor: Surveyor,
+    target: Arc<dyn WriteDatabase>,
+    concurrency: usize,
+    bookmark: OnceCell<Option<String>>,
+    /// Of spans that were attempted by this worker and are not finished: whether it is certain
+    /// that nothing of them was written.
+    attempts: Mutex<HashMap<UnitId, Attempt>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempt {
+    /// Nothing of any attempt was written.
+    void: bool,
+    /// How often in a row the database refused because of what others had written meanwhile.
+    races: u32,
+}
+
+/// What `apply` needs.
+struct Payload {
+    form: Form,
+    rows: Vec<WriteRow>,
+    done: Done,
+    races: u32,
+    /// Whether no intent of this span came before.
+    first: bool,
+}
+
+impl ImportSpans {
+    /// A worker that reads spans from `source` and writes them to `target`, `concurrency` at a
+    /// time.
+    pub fn new(
+        source: Arc<dyn ReadDatabase>,
+        target: Arc<dyn WriteDatabase>,
+        knowledge: Arc<dyn Knowledge>,
+        layout: Arc<Layout>,
+        policy: Unmapped,
+        concurrency: usize,
+    ) -> Self {
+        let reader: Arc<dyn ReadDatabase> = Arc::clone(&target) as Arc<dyn ReadDatabase>;
+        Self {
+            surveyor: Surveyor { source, target: reader, knowledge, layout, policy },
+            target,
+            concurrency: concurrency.max(1),
+            bookmark: OnceCell::new(),
+            attempts: Mutex::new(HashMap::new()),
+        }
+    }
+
+    fn attempt(&self, unit: &Unit) -> Attempt {
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.get(&unit.id).copied().unwrap_or_default()
+    }
+
+    fn remember(&self, unit: &Unit, attempt: Option<Attempt>) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        match attempt {
+            Some(attempt) => attempts.insert(unit.id, attempt),
+            None => attempts.remove(&unit.id),
+        };
+    }
+
+    /// What a span has to wait for before it is worth looking at.
+    fn parents_missing(&self, form: &Form) -> Result<Option<WaitFor>, Halt> {
+        for parent in form.parents.iter().filter(|p| p.carried && !p.circle) {
+            // Spans are scoped by the source's spelling of their table.
+            let Some(table) = self.surveyor.layout.table(&parent.table) else {
+                continue;
+            };
+            let knowledge = &self.surveyor.knowledge;
+            if !knowledge.settled(&SPAN, Some(&table.name), Stage::Imported)? {
+                return Ok(Some(WaitFor::Settled {
+                    kind: SPAN,
+                    scope: Some(table.name.clone()),
+                    stage: Stage::Imported,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn prepare_one(&self, unit: &Unit, pass: Pass) -> Result<Prepared, Halt> {
+        let span = SpanData::of(unit)?;
+        if pass == Pass::Patient
+            && let Some(wait) = self.parents_missing(span.form(&self.surveyor.layout)?)?
+        {
+            return Ok(Prepared::Wait(wait));
+        }
+        let draft = self.surveyor.draft(&span).await?;
+        if pass == Pass::Patient {
+            for kind in draft.resolved.unknown_kinds() {
+                if !self.surveyor.knowledge.export_done(kind)? {
+                    return Ok(Prepared::Wait(WaitFor::Export(kind.clone())));
+                }
+            }
+            if let Some(last) = draft.resolved.last_moving() {
+                return Ok(Prepared::Wait(WaitFor::Unit(last, Stage::Mapped)));
+            }
+        }
+        let attempt = self.attempt(unit);
+        let past = Past::of(unit, attempt.void)?;
+        let form = draft.form.clone();
+        let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
+        let done = summary::done(&form, &planned)?;
+        let rows = writes(&planned);
+        if rows.is_empty() {
+            return Ok(match done.rest {
+                None => {
+                    self.remember(unit, None);
+                    Prepared::Advance(done)
+                }
+                Some(Rest::Held { waits, blocks }) => Prepared::Hold { waits, blocks },
+                Some(Rest::Failed { failure, blocks }) => Prepared::Fail { failure, blocks },
+            });
+        }
+        let intent = self.intent(&form, &planned, &past).await?;
+        Ok(Prepared::Effect {
+            intent,
+            payload: Box::new(Payload {
+                form,
+                rows,
+                done,
+                races: attempt.races,
+                first: past.prior.is_none(),
+            }),
+        })
+    }
+
+    async fn intent(
+        &self,
+        form: &Form,
+        planned: &[Planned],
+        past: &Past,
+    ) -> Result<serde_json::Value, Halt> {
+        let keys = |wanted: &dyn Fn(&Planned) -> bool| {
+            KeySet::new(planned.iter().filter(|plan| wanted(plan)).map(|plan| &plan.key))
+        };
+        let existed = keys(&|plan| plan.fate == Fate::Equal { ours: false });
+        let left = keys(&|plan| {
+            matches!(plan.fate, Fate::Held { .. } | Fate::Skipped | Fate::Failed { .. })
+        });
+        let open = keys(&|plan| plan.open.is_some());
+        let mut replaced = past
+            .prior
+            .as_ref()
+            .filter(|_| !past.void)
+            .map(|prior| prior.replaced.clone())
+            .unwrap_or_default();
+        let mut insert = 0;
+        for plan in planned {
+            let earlier: Vec<&Vec<Value>> = match &plan.fate {
+                Fate::Insert => {
+                    insert += 1;
+                    continue;
+                }
+                Fate::Update { earlier } => vec![earlier],
+                Fate::Displace { earlier } => {
+                    insert += 1;
+                    earlier.iter().collect()
+                }
+                // A row of ours that is completed was never anybody else's.
+                Fate::Complete { .. }
+                | Fate::Equal { .. }
+                | Fate::Held { .. }
+                | Fate::Skipped
+                | Fate::Failed { .. } => continue,
+            };
+            for row in earlier {
+                let one = Replaced {
+                    key: key_to_json(&crate::layout::pick(row, &form.key)),
+                    earlier: key_to_json(row),
+                };
+                if !replaced.contains(&one) {
+                    replaced.push(one);
+                }
+            }
+        }
+        Ok(json!(Intent {
+            table: form.target_table.clone(),
+            insert,
+            existed,
+            left,
+            open,
+            replaced,
+            bookmark: self.first_bookmark().await?,
+        }))
+    }
+
+    /// The bookmark, for the first intent of this run only.
+    async fn first_bookmark(&self) -> Result<Option<String>, Halt> {
+        match self.target.identity().kind {
+            DatabaseKind::Sqlite => return Ok(None),
+            DatabaseKind::D1 => {}
+        }
+        let mut first = false;
+        let bookmark = self
+            .bookmark
+            .get_or_try_init(|| {
+                first = true;
+                self.target.bookmark()
+            })
+            .await?;
+        Ok(bookmark.clone().filter(|_| first))
+    }
+
+    async fn probe_one(&self, unit: &Unit) -> Result<Probed, Halt> {
+        let span = SpanData::of(unit)?;
+        let draft = self.surveyor.draft(&span).await?;
+        let past = Past::of(unit, false)?;
+        let form = draft.form.clone();
+        let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
+        if planned.iter().any(|plan| plan.fate.writes()) {
+            // Whatever is there already is found equal and counted as ours at the next attempt.
+            let none = !planned.iter().any(|plan| plan.fate == Fate::Equal { ours: true });
+            self.remember(unit, Some(Attempt { void: none, races: 0 }));
+            return Ok(Probed::Absent);
+        }
+        self.remember(unit, None);
+        Ok(Probed::Done(summary::done(&form, &planned)?))
+    }
+}
+
+fn writes(planned: &[Planned]) -> Vec<WriteRow> {
+    planned
+        .iter()
+        .filter_map(|plan| {
+            let way = match &plan.fate {
+                Fate::Insert => Way::Insert,
+                Fate::Update { earlier } | Fate::Complete { earlier } => {
+                    Way::Update(earlier.clone())
+                }
+                Fate::Displace { earlier } => Way::Displace(earlier.clone()),
+                Fate::Equal { .. } | Fate::Held { .. } | Fate::Skipped | Fate::Failed { .. } => {
+                    return None;
+                }
+            };
+            let mut blocks = Vec::new();
+            summary::block(plan, &mut blocks);
+            Some(WriteRow { key: plan.key.clone(), row: plan.now.clone(), way, blocks })
+        })
+        .collect()
+}
+
+impl Transition for ImportSpans {
+    fn step(&self) -> Step {
+        Step {
+            kind: SPAN,
+            from: Stage::Exported,
+            to: Stage::Imported,
+            batch: 1,
+            concurrency: self.concurrency,
+        }
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        units: &'a [Unit],
+        pass: Pass,
+    ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
+        Box::pin(async move {
+            let mut prepared = Vec::with_capacity(units.len());
+            for unit in units {
+                prepared.push(self.prepare_one(unit, pass).await?);
+            }
+            Ok(prepared)
+        })
+    }
+
+    fn apply<'a>(
+        &'a self,
+        unit: &'a Unit,
+        payload: Box<dyn Any + Send + Sync>,
+    ) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            let Ok(payload) = payload.downcast::<Payload>() else {
+                return Outcome::NotSent {
+                    reason: "a payload of another worker".to_owned(),
+                    retry_after: None,
+                    halt: Some(Halt::Bug("a payload of another worker".to_owned())),
+                };
+            };
+            let before = self.attempt(unit);
+            let first = payload.first || before.void;
+            let (outcome, raced) = apply::apply(self.target.as_ref(), *payload).await;
+            self.remember(
+                unit,
+                match &outcome {
+                    Outcome::Done(done) if done.rest.is_none() => None,
+                    Outcome::NotSent { .. } | Outcome::Rejected(_) => Some(Attempt {
+                        void: first,
+                        races: if raced { before.races + 1 } else { before.races },
+                    }),
+                    Outcome::Done(_) | Outcome::Unknown { .. } => Some(Attempt::default()),
+                },
+            );
+            outcome
+        })
+    }
+
+    fn probe<'a>(&'a self, units: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
+        Box::pin(async move {
+            let mut probed = Vec::with_capacity(units.len());
+            for unit in units {
+                probed.push(self.probe_one(unit).await?);
+            }
+            Ok(probed)
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! The one atomic request that writes rows of a span.
+//!
+//! In order: foreign keys deferred (never switched off: D1 would then commit violations); a guard
+//! that every row which makes room is still as it was journaled, and that nothing refers to it;
+//! the rows that go; the rows that change in place; the new rows, as JSON through `json_each`;
+//! and at the end guards that all of them are there and that none refers to nothing. A guard that
+//! does not hold rolls the whole back.
+
+use rehome_core::Block;
+
+use crate::database::{Limits, Statement, guard, quote_name};
+use crate::json_rows::{Chunk, chunks};
+use crate::layout::{Form, pick};
+use crate::value::Value;
+
+/// One row to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WriteRow {
+    /// Its key.
+    pub(crate) key: Vec<Value>,
+    /// Its values.
+    pub(crate) row: Vec<Value>,
+    /// How it comes in.
+    pub(crate) way: Way,
+    /// Whom it names, and who is not complete without it.
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// How a row comes in.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Way {
+    /// It is new.
+    Insert,
+    /// It was so, and becomes ours.
+    Update(Vec<Value>),
+    /// It is new, and these go.
+    Displace(Vec<Vec<Value>>),
+}
+
+/// The statements that write these rows.
+pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<Statement> {
+    let limit = limits.parameter;
+    let mut out = vec![Statement::new("PRAGMA defer_foreign_keys = on")];
+    let mut changing: Vec<&Vec<Value>> = Vec::new();
+    let mut going: Vec<&Vec<Value>> = Vec::new();
+    let mut updated: Vec<&Vec<Value>> = Vec::new();
+    let mut inserted: Vec<&Vec<Value>> = Vec::new();
+    for row in rows {
+        match &row.way {
+            Way::Insert => inserted.push(&row.row),
+            Way::Update(earlier) => {
+                changing.push(earlier);
+                updated.push(&row.row);
+            }
+            Way::Displace(earlier) => {
+                for row in earlier {
+                    // Two rows of ours may need the room of one.
+                    if !going.contains(&row) {
+                        going.push(row);
+                    }
+                }
+                inserted.push(&row.row);
+            }
+        }
+    }
+
+    let as_journaled: Vec<_> = changing.iter().chain(&going).copied().collect();
+    for chunk in chunks(as_journaled, limit) {
+        out.push(unchanged(form, &chunk));
+    }
+    for child in &form.children {
+        let keys: Vec<_> = going.iter().map(|row| pick(row, &child.columns)).collect();
+        for chunk in chunks(keys.iter(), limit) {
+            let on = chunk.matches("t", &child.child_columns);
+            out.push(with(
+                guard(&format!(
+                    "EXISTS (SELECT 1 FROM json_each(?1) AS j CROSS JOIN {} AS t ON {on})",
+                    quote_name(&child.table)
+                )),
+                &chunk,
+            ));
+        }
+    }
+    let keys: Vec<_> = going.iter().map(|row| pick(row, &form.key)).collect();
+    for chunk in chunks(keys.iter(), limit) {
+        out.push(delete(form, &chunk));
+    }
+    for chunk in chunks(updated, limit) {
+        out.extend(update(form, &chunk));
+    }
+    for chunk in chunks(inserted, limit) {
+        let values: Vec<_> = (0..form.target.len()).map(|column| chunk.column(column)).collect();
+        out.push(with(
+            // OR ABORT wins over an `ON CONFLICT REPLACE` of the schema, which would overwrite.
+            format!(
+                "INSERT OR ABORT INTO {} ({}) SELECT {} FROM json_each(?1) AS j",
+                form.target_table(),
+                form.target.join(", "),
+                values.join(", ")
+            ),
+            &chunk,
+        ));
+    }
+    let keys: Vec<_> = rows.iter().map(|row| &row.key).collect();
+    for chunk in chunks(keys, limit) {
+        out.extend(settled(form, &chunk));
+    }
+    out
+}
+
+fn with(sql: String, chunk: &Chunk) -> Statement {
+    Statement { sql, params: chunk.params() }
+}
+
+/// Positions of the key inside a chunk of whole rows, as a condition.
+fn by_key(form: &Form, chunk: &Chunk, alias: &str) -> String {
+    let pairs: Vec<_> = form
+        .key
+        .iter()
+        .filter_map(|column| {
+            let name = form.target.get(*column)?;
+            Some(format!("{alias}.{name} = {}", chunk.column(*column)))
+        })
+        .collect();
+    pairs.join(" AND ")
+}
+
+fn unchanged(form: &Form, chunk: &Chunk) -> Statement {
+    let same: Vec<_> = form
+        .target
+        .iter()
+        .enumerate()
+        .map(|(column, name)| {
+            let value = chunk.column(column);
+            format!("(t.{name} COLLATE BINARY IS {value} AND typeof(t.{name}) = typeof({value}))")
+        })
+        .collect();
+    with(
+        guard(&format!(
+            "(SELECT count(*) FROM json_each(?1) AS j CROSS JOIN {} AS t ON {} WHERE {}) <> {}",
+            form.target_table(),
+            by_key(form, chunk, "t"),
+            all_of(&same),
+            chunk.rows.len()
+        )),
+        chunk,
+    )
+}
+
+/// A conjunction as a balanced tree: a chain of a hundred terms is deeper than D1 allows.
+fn all_of(terms: &[String]) -> String {
+    match terms {
+        [] => "1".to_owned(),
+        [one] => one.clone(),
+        many => {
+            let (left, right) = many.split_at(many.len() / 2);
+            format!("({} AND {})", all_of(left), all_of(right))
+        }
+    }
+}
+
+fn delete(form: &Form, chunk: &Chunk) -> Statement {
+    let key = form.target_key();
+    let values: Vec<_> = (0..key.len()).map(|column| chunk.column(column)).collect();
+    let left = match key.as_slice() {
+        [one] => one.clone(),
+        many => format!("({})", many.join(", ")),
+    };
+    with(
+        format!(
+            "DELETE FROM {} WHERE {left} IN (SELECT {} FROM json_each(?1) AS j)",
+            form.target_table(),
+            values.join(", ")
+        ),
+        chunk,
+    )
+}
+
+fn update(form: &Form, chunk: &Chunk) -> Option<Statement> {
+    let set: Vec<_> = form
+        .target
+        .iter()
+        .enumerate()
+        .filter(|(column, _)| !form.key.contains(column))
+        .map(|(column, name)| format!("{name} = {}", chunk.column(column)))
+        .collect();
+    if set.is_empty() {
+        return None;
+    }
+    let table = form.target_table();
+    Some(with(
+        format!(
+            "UPDATE OR ABORT {table} SET {} FROM json_each(?1) AS j WHERE {}",
+            set.join(", "),
+            by_key(form, chunk, &table)
+        ),
+        chunk,
+    ))
+}
+
+/// All keys of the chunk are there, and no foreign key of those rows points nowhere.
+fn settled(form: &Form, chunk: &Chunk) -> Vec<Statement> {
+    let table = form.target_table();
+    let on = chunk.matches("t", &form.target_key());
+    let mut out = vec![with(
+        guard(&format!(
+            "(SELECT count(*) FROM json_each(?1) AS j CROSS JOIN {table} AS t ON {on}) <> {}",
+            chunk.rows.len()
+        )),
+        chunk,
+    )];
+    for parent in &form.parents {
+        if parent.columns.len() != parent.parent_columns.len() {
+            continue;
+        }
+        let child = pick(&form.target, &parent.columns);
+        let refers: Vec<_> = child.iter().map(|column| format!("t.{column} IS NOT NULL")).collect();
+        let meets: Vec<_> = child
+            .iter()
+            .zip(&parent.parent_columns)
+            .map(|(column, above)| format!("p.{above} = t.{column}"))
+            .collect();
+        out.push(with(
+            guard(&format!(
+                "EXISTS (SELECT 1 FROM json_each(?1) AS j CROSS JOIN {table} AS t ON {on} \
+                 WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {}))",
+                refers.join(" AND "),
+                quote_name(&parent.table),
+                meets.join(" AND ")
+            )),
+            chunk,
+        ));
+    }
+    out
+}

@@ -1,0 +1,191 @@
+//! What remains to be told of a span after a survey: what is done, what waits, what fails.
+
+use std::collections::BTreeMap;
+
+use rehome_core::{Block, Done, Failure, Halt, Rest, Stage, Wait};
+use serde::{Deserialize, Serialize};
+
+use super::intent::KeySet;
+use crate::layout::Form;
+use crate::span::SPAN;
+use crate::survey::{Fate, Planned, show_key};
+use crate::value::Value;
+
+/// How many rows a failure's message names; the others are counted.
+const NAMED: usize = 5;
+
+/// What the journal keeps of a span that was written: everything a rollback needs besides the
+/// intents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SpanDone {
+    /// Keys of all rows of this span that this migration put into the target, so far.
+    pub(crate) inserted: KeySet,
+    /// How many rows were there before, equal.
+    pub(crate) equal: u64,
+    /// How many took the place of others.
+    pub(crate) replaced: u64,
+    /// How many were left out by policy.
+    #[serde(default)]
+    pub(crate) skipped: u64,
+}
+
+/// One row that fails: a stable word, and what to tell.
+pub(crate) struct Failed {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+/// What will be true of the span once all planned writes have happened.
+pub(crate) fn done(form: &Form, planned: &[Planned]) -> Result<Done, Halt> {
+    let mut data = SpanDone::default();
+    let mut ours: Vec<&Vec<Value>> = Vec::new();
+    let mut failed = Vec::new();
+    let mut waits: BTreeMap<(String, Option<String>, Option<String>), Wait> = BTreeMap::new();
+    let mut blocks = Vec::new();
+    for plan in planned {
+        match &plan.fate {
+            Fate::Insert | Fate::Complete { .. } | Fate::Equal { ours: true } => {
+                ours.push(&plan.key);
+            }
+            Fate::Update { .. } | Fate::Displace { .. } => {
+                ours.push(&plan.key);
+                data.replaced += 1;
+            }
+            Fate::Equal { ours: false } => data.equal += 1,
+            Fate::Skipped => data.skipped += 1,
+            Fate::Failed { code, message } => {
+                failed.push(Failed { code, message: message.clone() });
+                block(plan, &mut blocks);
+            }
+            Fate::Held { code, kind, key, scope, stage } => {
+                let wait = Wait {
+                    code: code.clone(),
+                    kind: kind.clone(),
+                    key: key.clone(),
+                    scope: scope.clone(),
+                    stage: *stage,
+                    parts: 0,
+                    example: Some(format!("{} {}", form.target_table, show_key(&plan.key))),
+                };
+                count(&mut waits, wait);
+                block(plan, &mut blocks);
+            }
+        }
+        if let (Some(parent), true) = (&plan.open, comes(plan)) {
+            count(
+                &mut waits,
+                Wait {
+                    code: "parent_held".to_owned(),
+                    kind: SPAN,
+                    key: None,
+                    scope: Some(parent.clone()),
+                    stage: Stage::Imported,
+                    parts: 0,
+                    example: Some(format!("{} {}", form.target_table, show_key(&plan.key))),
+                },
+            );
+            block(plan, &mut blocks);
+        }
+    }
+    data.inserted = KeySet::new(ours);
+    blocks.sort_by(|a, b| (&a.kind, &a.key).cmp(&(&b.kind, &b.key)));
+    blocks.dedup();
+    Ok(Done {
+        target: None,
+        origin: None,
+        data: Some(serde_json::to_value(&data).map_err(|error| Halt::Bug(error.to_string()))?),
+        rest: rest(&failed, waits.into_values().collect(), blocks),
+    })
+}
+
+fn comes(plan: &Planned) -> bool {
+    plan.fate.writes() || matches!(plan.fate, Fate::Equal { .. })
+}
+
+fn count(waits: &mut BTreeMap<(String, Option<String>, Option<String>), Wait>, wait: Wait) {
+    let name = (format!("{} {}", wait.code, wait.kind), wait.key.clone(), wait.scope.clone());
+    waits.entry(name).or_insert(wait).parts += 1;
+}
+
+pub(crate) fn block(plan: &Planned, blocks: &mut Vec<Block>) {
+    blocks.extend(
+        plan.mentions.iter().map(|(kind, key)| Block { kind: kind.clone(), key: key.clone() }),
+    );
+}
+
+/// A failure wins over a wait: a person is needed either way, and what waits is found again then.
+fn rest(failed: &[Failed], waits: Vec<Wait>, blocks: Vec<Block>) -> Option<Rest> {
+    if let Some(failure) = failure(failed) {
+        Some(Rest::Failed { failure, blocks })
+    } else if waits.is_empty() {
+        None
+    } else {
+        Some(Rest::Held { waits, blocks })
+    }
+}
+
+/// All failing rows as one failure.
+pub(crate) fn failure(failed: &[Failed]) -> Option<Failure> {
+    let code = failed.first()?.code;
+    let mut named: Vec<_> = failed.iter().take(NAMED).map(|f| f.message.clone()).collect();
+    if failed.len() > NAMED {
+        named.push(format!("and {} more rows", failed.len() - NAMED));
+    }
+    let hint = match code {
+        "row_conflict" => {
+            "decide which of the two rows is right, remove or change the one in the target, then \
+             `rehome retry`"
+        }
+        "parent_missing" => {
+            "add the missing row, clear the reference, or carry the table that it is in, then \
+             `rehome retry`"
+        }
+        "row_too_large" => "shorten the row in the source, then `rehome retry`",
+        _ => "mend the row in the source or the constraint in the target, then `rehome retry`",
+    };
+    Some(Failure::new(code, named.join("; ")).with_hint(hint))
+}
+
+/// Adds rows that the database refused to what remains.
+pub(crate) fn add_failed(
+    done: &mut Done,
+    form: &Form,
+    refused: &[(Vec<Value>, String)],
+    blocks: Vec<Block>,
+) -> Result<(), Halt> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let mut failed: Vec<_> = refused
+        .iter()
+        .map(|(key, message)| Failed {
+            code: "row_rejected",
+            message: format!("{} {}: {message}", form.target_table, show_key(key)),
+        })
+        .collect();
+    let mut all = blocks;
+    match done.rest.take() {
+        Some(Rest::Failed { failure, blocks }) => {
+            failed.push(Failed { code: "row_rejected", message: failure.message });
+            all.extend(blocks);
+        }
+        Some(Rest::Held { blocks, .. }) => all.extend(blocks),
+        None => {}
+    }
+    all.sort_by(|a, b| (&a.kind, &a.key).cmp(&(&b.kind, &b.key)));
+    all.dedup();
+    if let Some(failure) = failure(&failed) {
+        done.rest = Some(Rest::Failed { failure, blocks: all });
+    }
+    // The refused rows are not there.
+    if let Some(json) = done.data.take() {
+        let mut data: SpanDone =
+            serde_json::from_value(json).map_err(|error| Halt::Bug(error.to_string()))?;
+        let gone: std::collections::HashSet<_> = refused.iter().map(|(key, _)| key).collect();
+        let kept = data.inserted.keys()?;
+        data.inserted = KeySet::new(kept.iter().filter(|key| !gone.contains(key)));
+        done.data =
+            Some(serde_json::to_value(&data).map_err(|error| Halt::Bug(error.to_string()))?);
+    }
+    Ok(())
+}

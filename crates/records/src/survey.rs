@@ -1,0 +1,328 @@
+//! A span looked at from both sides: what each of its rows is, and what should become of it.
+//!
+//! This only reads; the import acts on it, the plan counts it, the probe of a lost answer is
+//! settled by it. First the span's rows are drafted: read from the source with the ids that they
+//! name and what the journal says of those. Then each row is judged: exchanged, looked up in the
+//! target by its key and by every other unique value, and its parents with it.
+
+mod displace;
+mod parents;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rehome_core::{Halt, Kind, Knowledge, Stage, Unit};
+
+use crate::database::ReadDatabase;
+use crate::import::Prior;
+use crate::layout::{Form, Layout, pick};
+use crate::policy::Unmapped;
+use crate::resolve::{Resolution, Resolved, resolve};
+use crate::rewrite::{Mention, mentions, rewrite};
+use crate::span::SpanData;
+use crate::target_rows::{Existing, existing};
+use crate::value::Value;
+
+/// What should become of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Fate {
+    /// It is not there: insert it.
+    Insert,
+    /// This row stands in its place and becomes it.
+    Update { earlier: Vec<Value> },
+    /// This row is ours, with a reference that was left empty and can be filled now.
+    Complete { earlier: Vec<Value> },
+    /// These rows stand in its way and go.
+    Displace { earlier: Vec<Vec<Value>> },
+    /// It is there already; `ours` when this migration put it there.
+    Equal { ours: bool },
+    /// It waits for a unit of the kind: the one with this key, or any of the scope.
+    Held { code: String, kind: Kind, key: Option<String>, scope: Option<String>, stage: Stage },
+    /// Left out by policy.
+    Skipped,
+    /// A person has to look at it.
+    Failed { code: &'static str, message: String },
+}
+
+impl Fate {
+    /// Whether it leads to a write.
+    pub(crate) const fn writes(&self) -> bool {
+        match self {
+            Self::Insert | Self::Update { .. } | Self::Complete { .. } | Self::Displace { .. } => {
+                true
+            }
+            Self::Equal { .. } | Self::Held { .. } | Self::Skipped | Self::Failed { .. } => false,
+        }
+    }
+}
+
+/// A row and what should become of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    /// As it stands in the source.
+    pub(crate) source: Vec<Value>,
+    /// As it is to be in the target.
+    pub(crate) row: Vec<Value>,
+    /// As it can be written now: with a reference empty whose row is not there yet.
+    pub(crate) now: Vec<Value>,
+    /// Its key in the target.
+    pub(crate) key: Vec<Value>,
+    /// Whom it names.
+    pub(crate) mentions: Vec<Mention>,
+    /// What should become of it.
+    pub(crate) fate: Fate,
+    /// The parent table for which it must be completed later, when `now` differs from `row`.
+    pub(crate) open: Option<String>,
+}
+
+/// A span's rows as the source has them, and what is known of those they name.
+pub(crate) struct Draft {
+    pub(crate) form: Form,
+    rows: Vec<(Vec<Value>, Vec<Mention>)>,
+    pub(crate) resolved: Resolved,
+}
+
+/// How the look is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// To write: whoever still moves holds the row.
+    Import,
+    /// To foretell: whoever still moves is taken to arrive.
+    Plan,
+}
+
+/// Both sides, the journal and the rules.
+#[derive(Clone)]
+pub(crate) struct Surveyor {
+    pub(crate) source: Arc<dyn ReadDatabase>,
+    pub(crate) target: Arc<dyn ReadDatabase>,
+    pub(crate) knowledge: Arc<dyn Knowledge>,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) policy: Unmapped,
+}
+
+/// What an earlier attempt at the same span tells.
+#[derive(Default)]
+pub(crate) struct Past {
+    /// Its intent.
+    pub(crate) prior: Option<Prior>,
+    /// Whether it is certain that nothing of it was written.
+    pub(crate) void: bool,
+}
+
+impl Past {
+    pub(crate) fn of(unit: &Unit, void: bool) -> Result<Self, Halt> {
+        Ok(Self { prior: Prior::of(unit)?, void })
+    }
+
+    /// Whether a row of this key, equal to ours, was put there by us.
+    fn is_ours(&self, key: &Vec<Value>) -> bool {
+        !self.void && self.prior.as_ref().is_some_and(|prior| prior.covers(key))
+    }
+
+    fn was_open(&self, key: &Vec<Value>) -> bool {
+        !self.void && self.prior.as_ref().is_some_and(|prior| prior.open.contains(key))
+    }
+}
+
+impl Surveyor {
+    /// Reads a span's rows and asks the journal about those they name.
+    pub(crate) async fn draft(&self, span: &SpanData) -> Result<Draft, Halt> {
+        let form = span.form(&self.layout)?.clone();
+        let mut answers = self.source.select(vec![span.rows(&form)?]).await?;
+        let rows: Vec<_> = answers
+            .pop()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|row| {
+                let named = mentions(&form, &row);
+                (row, named)
+            })
+            .collect();
+        let all = rows.iter().flat_map(|(_, named)| named.iter().cloned());
+        let resolved = resolve(self.knowledge.as_ref(), all)?;
+        Ok(Draft { form, rows, resolved })
+    }
+
+    /// Says of each row of a draft what should become of it.
+    pub(crate) async fn judge(
+        &self,
+        draft: Draft,
+        past: &Past,
+        purpose: Purpose,
+    ) -> Result<Vec<Planned>, Halt> {
+        let Draft { form, rows, resolved } = draft;
+        let mut planned = Vec::with_capacity(rows.len());
+        for (source, named) in rows {
+            let row = rewrite(&form, &source, &resolved.targets);
+            let fate = self.unmapped(&named, &resolved, purpose)?.unwrap_or(Fate::Insert);
+            planned.push(Planned {
+                key: pick(&row, &form.key),
+                now: row.clone(),
+                row,
+                source,
+                mentions: named,
+                fate,
+                open: None,
+            });
+        }
+        // Only those that may be written are looked up, under their new ids.
+        let numbers: Vec<usize> = (0..planned.len())
+            .filter(|n| planned.get(*n).is_some_and(|p| p.fate == Fate::Insert))
+            .collect();
+        let rows: Vec<_> =
+            numbers.iter().filter_map(|n| planned.get(*n).map(|p| p.row.clone())).collect();
+        if rows.is_empty() {
+            return Ok(planned);
+        }
+        let found = existing(self.target.as_ref(), &form, &rows).await?;
+        let found = renumber(found, &numbers);
+        self.compare(&form, &mut planned, &found, past).await?;
+        if purpose == Purpose::Import {
+            self.parents(&form, &mut planned, &found).await?;
+            self.sizes(&form, &mut planned);
+            reconsider_open(&mut planned, &found, past);
+        }
+        Ok(planned)
+    }
+
+    /// What the policy says when somebody whom the row names is not mapped.
+    fn unmapped(
+        &self,
+        named: &[Mention],
+        resolved: &Resolved,
+        purpose: Purpose,
+    ) -> Result<Option<Fate>, Halt> {
+        for mention in named {
+            let (kind, key) = mention;
+            let code = match resolved.of(mention) {
+                Resolution::Mapped(_) => continue,
+                Resolution::Moving(_) if purpose == Purpose::Plan => continue,
+                Resolution::Moving(_) => format!("{kind}_unmapped"),
+                Resolution::Stuck(code) => code.clone(),
+                Resolution::Unknown
+                    if purpose == Purpose::Plan && !self.knowledge.export_done(kind)? =>
+                {
+                    continue;
+                }
+                Resolution::Unknown => "unknown_id".to_owned(),
+            };
+            return Ok(match self.policy {
+                Unmapped::Hold => Some(Fate::Held {
+                    code,
+                    kind: kind.clone(),
+                    key: Some(key.clone()),
+                    scope: None,
+                    stage: Stage::Mapped,
+                }),
+                Unmapped::Skip => Some(Fate::Skipped),
+                Unmapped::Keep => None,
+            });
+        }
+        Ok(None)
+    }
+
+    async fn compare(
+        &self,
+        form: &Form,
+        planned: &mut [Planned],
+        found: &Existing,
+        past: &Past,
+    ) -> Result<(), Halt> {
+        let mut contested = Vec::new();
+        for (number, plan) in planned.iter_mut().enumerate() {
+            let same = found.same_key.get(&number);
+            let rivals = found.same_unique.get(&number);
+            if same == Some(&plan.row) {
+                plan.fate = Fate::Equal { ours: past.is_ours(&plan.key) };
+                continue;
+            }
+            if same.is_some() || rivals.is_some() {
+                contested.push((number, same.cloned(), rivals.cloned().unwrap_or_default()));
+            }
+        }
+        for verdict in self.contested(form, planned, contested, past).await? {
+            if let Some(plan) = planned.get_mut(verdict.number) {
+                plan.fate = verdict.fate;
+            }
+        }
+        Ok(())
+    }
+
+    fn sizes(&self, form: &Form, planned: &mut [Planned]) {
+        let limit = self.target.limits().row;
+        for plan in planned.iter_mut().filter(|plan| plan.fate.writes()) {
+            let size: usize = plan.row.iter().map(Value::size).sum();
+            if size > limit {
+                plan.fate = Fate::Failed {
+                    code: "row_too_large",
+                    message: format!(
+                        "{} {} holds {size} bytes, and the target takes {limit}",
+                        form.target_table,
+                        show_key(&plan.key)
+                    ),
+                };
+            }
+        }
+    }
+}
+
+/// Rows of ours whose reference was left empty: complete now, or still waiting.
+fn reconsider_open(planned: &mut [Planned], found: &Existing, past: &Past) {
+    for (number, plan) in planned.iter_mut().enumerate() {
+        let Some(there) = found.same_key.get(&number) else {
+            continue;
+        };
+        if plan.open.is_some() && *there == plan.now && past.is_ours(&plan.key) {
+            plan.fate = Fate::Equal { ours: true };
+        }
+    }
+}
+
+fn renumber(found: Existing, numbers: &[usize]) -> Existing {
+    let real = |n: usize| numbers.get(n).copied();
+    Existing {
+        same_key: found.same_key.into_iter().filter_map(|(n, row)| Some((real(n)?, row))).collect(),
+        same_unique: found
+            .same_unique
+            .into_iter()
+            .filter_map(|(n, rows)| Some((real(n)?, rows)))
+            .collect(),
+        no_parent: found
+            .no_parent
+            .into_iter()
+            .map(|set| set.into_iter().filter_map(real).collect())
+            .collect(),
+    }
+}
+
+/// A key as a person reads it.
+pub(crate) fn show_key(key: &[Value]) -> String {
+    let parts: Vec<_> = key.iter().map(Value::show).collect();
+    match parts.as_slice() {
+        [one] => one.clone(),
+        many => format!("({})", many.join(", ")),
+    }
+}
+
+/// The names of the columns in which two rows differ.
+pub(crate) fn differing(form: &Form, a: &[Value], b: &[Value]) -> Vec<String> {
+    form.names
+        .iter()
+        .zip(a.iter().zip(b))
+        .filter(|(_, (a, b))| a != b)
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+/// The rows by the values in some columns; for finding parents inside a batch.
+pub(crate) fn index_by<'a>(
+    planned: &'a [Planned],
+    columns: &[usize],
+) -> HashMap<Vec<Value>, (usize, &'a Planned)> {
+    planned
+        .iter()
+        .enumerate()
+        .map(|(number, plan)| (pick(&plan.row, columns), (number, plan)))
+        .collect()
+}

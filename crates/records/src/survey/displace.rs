@@ -1,0 +1,212 @@
+//! Rows of the target that stand where one of ours should.
+//!
+//! Creating an account fires a webhook, to which many applications answer by inserting a row for
+//! it at once. Such a row is keyed by an id that this migration itself has just created, so it
+//! can only come from there, and ours takes its place; the earlier one is journaled first. It is
+//! left alone, as a conflict, when ours was already there before (then the application has
+//! changed it since), when its user has no row of its own in the source that would take its
+//! place, or when other rows refer to it and would be torn along. Every other row belongs to the
+//! application: a conflict.
+
+use std::collections::HashMap;
+
+use rehome_core::{Halt, Kind, Origin};
+
+use super::{Fate, Past, Planned, Surveyor, differing, show_key};
+use crate::database::Select;
+use crate::layout::{Form, IdAt, pick};
+use crate::target_rows::referred;
+use crate::value::Value;
+
+/// What was decided about one contested row.
+pub(super) struct Verdict {
+    pub(super) number: usize,
+    pub(super) fate: Fate,
+}
+
+/// A row's number, the row with its key, and the rows with one of its unique values.
+pub(super) type Contest = (usize, Option<Vec<Value>>, Vec<Vec<Value>>);
+
+/// Whose webhook made a row: the id column that shows it and the source key of the user.
+type Owners = HashMap<(Kind, String), String>;
+
+impl Surveyor {
+    pub(super) async fn contested(
+        &self,
+        form: &Form,
+        planned: &[Planned],
+        contests: Vec<Contest>,
+        past: &Past,
+    ) -> Result<Vec<Verdict>, Halt> {
+        if contests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let identifying: Vec<&IdAt> = form
+            .ids
+            .iter()
+            .filter(|id| {
+                id.path.is_none()
+                    && (form.key.contains(&id.column)
+                        || form.unique.iter().any(|set| set.contains(&id.column)))
+            })
+            .collect();
+        let owners = self.owners(&identifying, &contests)?;
+        let owner_of = |row: &[Value]| {
+            identifying.iter().find_map(|id| {
+                let text = row.get(id.column)?.as_str()?;
+                let source = owners.get(&(id.kind.clone(), text.to_owned()))?;
+                Some((*id, source.clone()))
+            })
+        };
+
+        let mut verdicts = Vec::new();
+        let mut displaced: Vec<(usize, Vec<Vec<Value>>)> = Vec::new();
+        for (number, same, rivals) in contests {
+            let Some(plan) = planned.get(number) else {
+                continue;
+            };
+            let in_the_way: Vec<&Vec<Value>> = same.iter().chain(&rivals).collect();
+            if let (Some(there), [_]) = (&same, in_the_way.as_slice()) {
+                // Ours, with a reference that was left empty.
+                if past.was_open(&plan.key) && completes(form, there, &plan.row) {
+                    let earlier = there.clone();
+                    verdicts.push(Verdict { number, fate: Fate::Complete { earlier } });
+                    continue;
+                }
+                let own =
+                    identifying.iter().all(|id| there.get(id.column) == plan.row.get(id.column));
+                if own && owner_of(there).is_some() && !past.is_ours(&plan.key) {
+                    let earlier = there.clone();
+                    verdicts.push(Verdict { number, fate: Fate::Update { earlier } });
+                    continue;
+                }
+            }
+            let mut blocked = in_the_way
+                .iter()
+                .find(|row| owner_of(row).is_none())
+                .map(|row| conflict(form, plan, row, None));
+            if blocked.is_none()
+                && past.is_ours(&plan.key)
+                && let Some(there) = &same
+            {
+                let why = "it was changed after this migration wrote it";
+                blocked = Some(conflict(form, plan, there, Some(why)));
+            }
+            for row in in_the_way {
+                if blocked.is_some() {
+                    break;
+                }
+                if let Some((id, source)) = owner_of(row)
+                    && !self.has_own_row(form, id, &source).await?
+                {
+                    let why = format!("its {} {source} has no such row in the source", id.kind);
+                    blocked = Some(conflict(form, plan, row, Some(&why)));
+                }
+            }
+            match blocked {
+                Some(fate) => verdicts.push(Verdict { number, fate }),
+                None => displaced.push((number, same.into_iter().chain(rivals).collect())),
+            }
+        }
+
+        let all: Vec<Vec<Value>> = displaced.iter().flat_map(|(_, rows)| rows.clone()).collect();
+        let torn = if all.is_empty() {
+            std::collections::BTreeMap::new()
+        } else {
+            referred(self.target.as_ref(), form, &all).await?
+        };
+        let mut place = 0;
+        for (number, rows) in displaced {
+            let child = (place..place + rows.len()).find_map(|n| torn.get(&n));
+            place += rows.len();
+            let fate = match (child, planned.get(number), rows.first()) {
+                (Some(child), Some(plan), Some(row)) => {
+                    let why = format!("rows of {child} refer to the row that is there");
+                    conflict(form, plan, row, Some(&why))
+                }
+                (_, _, _) => Fate::Displace { earlier: rows },
+            };
+            verdicts.push(Verdict { number, fate });
+        }
+        Ok(verdicts)
+    }
+
+    /// Which of the ids in contested rows belong to accounts that this migration created.
+    fn owners(&self, identifying: &[&IdAt], contests: &[Contest]) -> Result<Owners, Halt> {
+        let mut by_kind: HashMap<Kind, Vec<String>> = HashMap::new();
+        for row in contests.iter().flat_map(|(_, same, rivals)| same.iter().chain(rivals)) {
+            for id in identifying {
+                if let Some(text) = row.get(id.column).and_then(Value::as_str) {
+                    by_kind.entry(id.kind.clone()).or_default().push(text.to_owned());
+                }
+            }
+        }
+        let mut owners = Owners::new();
+        for (kind, mut keys) in by_kind {
+            keys.sort();
+            keys.dedup();
+            for (target, known) in self.knowledge.by_target(&kind, &keys)? {
+                if known.origin == Some(Origin::Created) {
+                    owners.insert((kind.clone(), target), known.source_key);
+                }
+            }
+        }
+        Ok(owners)
+    }
+
+    async fn has_own_row(&self, form: &Form, id: &IdAt, source: &str) -> Result<bool, Halt> {
+        let column = pick(&form.source, &[id.column]).join("");
+        let query = Select::new(
+            ["1"],
+            format!(
+                "FROM {} WHERE {column} = {} LIMIT 1",
+                form.source_table(),
+                Value::text(source).to_sql()
+            ),
+        );
+        let answers = self.source.select(vec![query]).await?;
+        Ok(answers.first().is_some_and(|rows| !rows.is_empty()))
+    }
+}
+
+/// Whether the row that is there is ours but for references that are still empty.
+fn completes(form: &Form, there: &[Value], ours: &[Value]) -> bool {
+    there.iter().zip(ours).enumerate().all(|(column, (there, ours))| {
+        there == ours
+            || (there.is_null()
+                && form
+                    .parents
+                    .iter()
+                    .any(|parent| parent.circle && parent.columns.contains(&column)))
+    })
+}
+
+fn conflict(form: &Form, plan: &Planned, there: &[Value], why: Option<&str>) -> Fate {
+    let table = &form.target_table;
+    let key = show_key(&plan.key);
+    let their_key = pick(there, &form.key);
+    let message = if their_key == plan.key {
+        let columns = differing(form, there, &plan.row).join(", ");
+        format!("{table} {key} is in the target already and differs in {columns}")
+    } else {
+        let shared: Vec<_> = form
+            .unique
+            .iter()
+            .filter(|set| pick(there, set) == pick(&plan.row, set))
+            .flatten()
+            .filter_map(|column| form.names.get(*column).map(String::as_str))
+            .collect();
+        format!(
+            "{table} {key} cannot be added: {table} {} of the target has the same {}",
+            show_key(&their_key),
+            shared.join(", ")
+        )
+    };
+    Fate::Failed {
+        code: "row_conflict",
+        message: match why {
+            Some(why) => format!("{message} ({why})"),
+            None => message,
+        },
+    }
+}

@@ -1,0 +1,211 @@
+//! What the target already holds of a span's rows, asked by key, in one request.
+
+use std::collections::{BTreeMap, HashSet};
+
+use rehome_core::Halt;
+
+use crate::database::{ReadDatabase, Rows, Select, quote_name};
+use crate::json_rows::chunks;
+use crate::layout::{Form, ParentAt, pick};
+use crate::value::Value;
+
+/// What was found, by the number of the row that was asked about.
+#[derive(Debug, Default)]
+pub(crate) struct Existing {
+    /// The row with the same key.
+    pub(crate) same_key: BTreeMap<usize, Vec<Value>>,
+    /// Rows with another key and the same value in some unique columns.
+    pub(crate) same_unique: BTreeMap<usize, Vec<Vec<Value>>>,
+    /// For each foreign key of the form (in its order), the rows whose parent is not there.
+    pub(crate) no_parent: Vec<HashSet<usize>>,
+}
+
+enum Asked {
+    Key,
+    Unique,
+    Parent(usize),
+}
+
+/// Asks about all `rows` (as they are to be in the target).
+pub(crate) async fn existing(
+    target: &dyn ReadDatabase,
+    form: &Form,
+    rows: &[Vec<Value>],
+) -> Result<Existing, Halt> {
+    let limit = target.limits().parameter;
+    let mut queries = Vec::new();
+    let mut asked = Vec::new();
+    let everything = |prefix: &str| -> Vec<String> {
+        std::iter::once("j.key".to_owned())
+            .chain(form.target.iter().map(|column| format!("{prefix}.{column}")))
+            .collect()
+    };
+    let table = form.target_table();
+
+    let keys: Vec<_> = rows.iter().map(|row| pick(row, &form.key)).collect();
+    for chunk in chunks(keys.iter(), limit) {
+        let on = chunk.matches("t", &form.target_key());
+        asked.push((Asked::Key, (chunk.rows.start..chunk.rows.end).collect()));
+        queries.push(
+            Select::new(
+                everything("t"),
+                format!("FROM json_each(?1) AS j CROSS JOIN {table} AS t ON {on}"),
+            )
+            .with(chunk.json),
+        );
+    }
+    for unique in &form.unique {
+        // The values, then the key: a row is not its own rival.
+        let (numbers, parts): (Vec<usize>, Vec<Vec<Value>>) = rows
+            .iter()
+            .enumerate()
+            .map(|(number, row)| (number, pick(row, unique), pick(row, &form.key)))
+            .filter(|(_, values, _)| !values.iter().any(Value::is_null))
+            .map(|(number, values, key)| (number, [values, key].concat()))
+            .unzip();
+        for chunk in chunks(parts.iter(), limit) {
+            let on = chunk.matches("t", &pick(&form.target, unique));
+            let key: Vec<_> = form
+                .target_key()
+                .iter()
+                .enumerate()
+                .map(|(index, name)| format!("t.{name} = {}", chunk.column(unique.len() + index)))
+                .collect();
+            let range = numbers.get(chunk.rows.clone()).unwrap_or_default().to_vec();
+            asked.push((Asked::Unique, range));
+            queries.push(
+                Select::new(
+                    everything("t"),
+                    format!(
+                        "FROM json_each(?1) AS j CROSS JOIN {table} AS t ON {on} \
+                         WHERE NOT ({})",
+                        key.join(" AND ")
+                    ),
+                )
+                .with(chunk.json),
+            );
+        }
+    }
+    for (index, parent) in form.parents.iter().enumerate() {
+        for (numbers, query) in missing_parents(parent, rows, &parent.columns, limit) {
+            asked.push((Asked::Parent(index), numbers));
+            queries.push(query);
+        }
+    }
+
+    let answers = target.select(queries).await?;
+    let mut found =
+        Existing { no_parent: vec![HashSet::new(); form.parents.len()], ..Existing::default() };
+    for ((what, numbers), answer) in asked.into_iter().zip(answers) {
+        for mut row in answer {
+            let Some(number) = take_number(&mut row, &numbers) else {
+                continue;
+            };
+            match what {
+                Asked::Key => {
+                    found.same_key.insert(number, row);
+                }
+                Asked::Unique => {
+                    let rivals = found.same_unique.entry(number).or_default();
+                    if !rivals.contains(&row) {
+                        rivals.push(row);
+                    }
+                }
+                Asked::Parent(index) => {
+                    if let Some(set) = found.no_parent.get_mut(index) {
+                        set.insert(number);
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Questions for the rows whose parent does not exist; each with the numbers of the rows that
+/// its answers count in. Every distinct reference is asked about once per row that has it.
+pub(crate) fn missing_parents(
+    parent: &ParentAt,
+    rows: &[Vec<Value>],
+    columns: &[usize],
+    limit: usize,
+) -> Vec<(Vec<usize>, Select)> {
+    if parent.parent_columns.len() != columns.len() || columns.is_empty() {
+        return Vec::new();
+    }
+    // A foreign key with a NULL in it refers to nothing.
+    let (numbers, references): (Vec<usize>, Vec<Vec<Value>>) = rows
+        .iter()
+        .enumerate()
+        .map(|(number, row)| (number, pick(row, columns)))
+        .filter(|(_, reference)| !reference.iter().any(Value::is_null))
+        .unzip();
+    chunks(references.iter(), limit)
+        .into_iter()
+        .map(|chunk| {
+            let on = chunk.matches("t", &parent.parent_columns);
+            let query = Select::new(
+                ["j.key"],
+                format!(
+                    "FROM json_each(?1) AS j WHERE NOT EXISTS (SELECT 1 FROM {} AS t WHERE {on})",
+                    quote_name(&parent.table)
+                ),
+            );
+            let range = numbers.get(chunk.rows.clone()).unwrap_or_default().to_vec();
+            (range, query.with(chunk.json))
+        })
+        .collect()
+}
+
+/// The number of the row that an answer's first value (`j.key`) stands for; the value is removed.
+pub(crate) fn take_number(row: &mut Vec<Value>, numbers: &[usize]) -> Option<usize> {
+    if row.is_empty() {
+        return None;
+    }
+    let key = usize::try_from(row.remove(0).as_integer()?).ok()?;
+    numbers.get(key).copied()
+}
+
+/// Which of these rows of the target some other row refers to: for each, the referring table.
+pub(crate) async fn referred(
+    target: &dyn ReadDatabase,
+    form: &Form,
+    rows: &[Vec<Value>],
+) -> Result<BTreeMap<usize, String>, Halt> {
+    let limit = target.limits().parameter;
+    let mut queries = Vec::new();
+    let mut asked = Vec::new();
+    for child in &form.children {
+        let keys: Vec<_> = rows.iter().map(|row| pick(row, &child.columns)).collect();
+        for chunk in chunks(keys.iter(), limit) {
+            let on = chunk.matches("t", &child.child_columns);
+            asked.push((
+                child.table.clone(),
+                (chunk.rows.start..chunk.rows.end).collect::<Vec<_>>(),
+            ));
+            queries.push(
+                Select::new(
+                    ["j.key"],
+                    format!(
+                        "FROM json_each(?1) AS j WHERE EXISTS (SELECT 1 FROM {} AS t WHERE {on})",
+                        quote_name(&child.table)
+                    ),
+                )
+                .with(chunk.json),
+            );
+        }
+    }
+    let mut found = BTreeMap::new();
+    if queries.is_empty() {
+        return Ok(found);
+    }
+    let answers: Vec<Rows> = target.select(queries).await?;
+    for ((table, numbers), answer) in asked.into_iter().zip(answers) {
+        for mut row in answer {
+            if let Some(number) = take_number(&mut row, &numbers) {
+                found.insert(number, table.clone());
+            }
+        }
+    }
+    Ok(found)
+}
