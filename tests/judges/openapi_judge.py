@@ -188,6 +188,8 @@ def judge_body(document, operation, body):
 def judge_answer(document, operation, line):
     status, body, fault = line["status"], line["response_body"], line.get("fault")
     kind = line["content_type"]
+    if status is None:
+        return []  # A fault broke the connection: there was no answer.
     if fault == "status":
         if kind == "application/json":
             return [f"injected {status} {error}" for error in document.errors(ERRORS, body)]
@@ -230,10 +232,10 @@ def main(arguments):
                 continue
             operation, shared = found
             counts[operation["operationId"]] += 1
-            statuses[line["status"]] += 1
+            statuses[str(line["status"] or "none")] += 1
             asked = judge_query(document, operation, shared, line["query"])
             asked += judge_body(document, operation, line["request_body"])
-            if asked and negative and 400 <= line["status"] < 500:
+            if asked and negative and 400 <= (line["status"] or 0) < 500:
                 tolerated += 1
             else:
                 violations += [f"{label}: request: {error}" for error in asked]

@@ -51,7 +51,8 @@ impl Environment {
 /// One Clerk instance at the start.
 #[derive(Debug, Clone)]
 pub struct InstanceConfig {
-    /// The key that requests of this instance carry as `Bearer`.
+    /// The key that requests of this instance carry as `Bearer`. Made up by
+    /// whoever starts the emulator and printed by it: no secret.
     pub secret_key: String,
     /// `ins_` and 27 letters or digits.
     pub id: String,

@@ -125,10 +125,10 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, request: Request, next: Ne
             path: &path,
             query: &query,
             request_body: masked(&sent),
-            status: answer.status().as_u16(),
+            status: (!is_broken(&answer)).then_some(answer.status().as_u16()),
             response_body: masked(&bytes),
             content_type: content_type.and_then(|value| value.to_str().ok()),
-            fault: fault.as_ref().map(Fault::kind),
+            fault: fault.as_ref().map(taped),
         });
     }
     after(&app, &side, fault, answer, bytes, &path).await
@@ -211,6 +211,25 @@ fn plain(status: StatusCode, bytes: Bytes, content_type: &'static str) -> Respon
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
+}
+
+fn is_broken(answer: &Response) -> bool {
+    answer.extensions().get::<Broken>().is_some()
+}
+
+/// The name of a fault on the tape, which holds the answer from before a fault
+/// that comes after the effect.
+fn taped(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Status { when: When::After, .. } => "status_after",
+        Fault::Status { when: When::Before, .. }
+        | Fault::Reset { .. }
+        | Fault::Truncate
+        | Fault::Delay { .. }
+        | Fault::WrongShape
+        | Fault::RepeatPage
+        | Fault::Hang { .. } => fault.kind(),
+    }
 }
 
 fn broken() -> Response {

@@ -21,12 +21,13 @@ pub(crate) struct Line<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) request_body: Option<Value>,
-    pub(crate) status: u16,
+    /// None when a fault broke the connection before there was an answer.
+    pub(crate) status: Option<u16>,
     pub(crate) response_body: Option<Value>,
     pub(crate) content_type: Option<&'a str>,
     /// The kind of the injected fault, if one was. For `status` the answer is
-    /// the injected one; for every other kind it is what the emulator would
-    /// have answered.
+    /// the injected one; for every other kind, `status_after` among them, it is
+    /// what the emulator itself answered before the fault spoiled it.
     pub(crate) fault: Option<&'static str>,
 }
 

@@ -235,9 +235,8 @@ mod tests {
     fn forty_show_every_kind() {
         let all = users(40, 1);
         let any = |test: &dyn Fn(&SeedUser) -> bool| all.iter().any(test);
-        let status = |wanted| {
-            any(&|user| user.email_addresses.iter().any(|email| email.status == wanted))
-        };
+        let status =
+            |wanted| any(&|user| user.email_addresses.iter().any(|email| email.status == wanted));
         assert!(status(Status::Reserved) && status(Status::Unverified));
         assert!(any(&|u| u.email_addresses.is_empty() && u.username.is_some()));
         assert!(any(&|u| u.email_addresses.len() > 1));
@@ -246,8 +245,9 @@ mod tests {
         assert!(any(&|u| u.banned) && any(&|u| u.locked) && any(&|u| !u.delete_self_enabled));
         assert!(any(&|u| u.external_id.as_deref().is_some_and(|id| id.starts_with('-'))));
         assert!(any(&|u| !u.external_accounts.is_empty()));
-        assert!(any(&|u| u.create_organizations_limit.is_some() && u.bypass_client_trust)
-            || any(&|u| u.create_organizations_limit.is_some()));
+        assert!(
+            any(&|u| u.create_organizations_limit.is_some()) && any(&|u| u.bypass_client_trust)
+        );
         assert!(all.windows(2).any(|pair| pair[0].created_at == pair[1].created_at));
     }
 }
