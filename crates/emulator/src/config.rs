@@ -215,6 +215,10 @@ pub struct Settings {
     pub latency_ms: u64,
     /// The limit on requests; none without.
     pub rate_limit: Option<RateLimit>,
+    /// Whether `rate_limit` holds for each method and route by itself. Clerk's
+    /// system limits page names one budget per instance, yet says that a 429
+    /// blocks "that specific endpoint"; this is the second reading.
+    pub rate_limit_per_route: bool,
     /// The limit on PATCH and PUT of one user (Clerk documents 10 per 10 s).
     pub user_rate_limit: Option<RateLimit>,
     /// How many users there may be (Clerk allows a development instance 100);
@@ -243,6 +247,7 @@ impl Default for Settings {
             cursor: Cursor::default(),
             latency_ms: 0,
             rate_limit: None,
+            rate_limit_per_route: false,
             user_rate_limit: None,
             user_cap: None,
             webhook_url: None,

@@ -49,6 +49,7 @@ pub enum Effect {
 #[derive(Debug)]
 struct Gate {
     limiter: Limiter,
+    per_route: HashMap<String, Limiter>,
     per_user: HashMap<String, Limiter>,
     seen: Peak,
     accepted: Peak,
@@ -100,6 +101,7 @@ impl Instance {
             store: Mutex::default(),
             gate: Mutex::new(Gate {
                 limiter: Limiter::new(Instant::now()),
+                per_route: HashMap::new(),
                 per_user: HashMap::new(),
                 seen: Peak::default(),
                 accepted: Peak::default(),
@@ -287,13 +289,24 @@ impl Instance {
         *self.gate().counters.faults.entry(kind.to_owned()).or_default() += 1;
     }
 
-    /// Lets a request pass the instance's limit, or refuses it with 429.
-    pub(crate) fn admit(&self) -> Result<(), Refusal> {
-        let limit = self.settings.read().unwrap_or_else(PoisonError::into_inner).rate_limit;
+    /// Lets a request of this route pass the instance's limit, or refuses it
+    /// with 429.
+    pub(crate) fn admit(&self, route: String) -> Result<(), Refusal> {
+        let (limit, apart) = {
+            let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+            (settings.rate_limit, settings.rate_limit_per_route)
+        };
         let window = self.window();
         let now = Instant::now();
         let mut gate = self.gate();
-        let admitted = limit.map_or(Ok(()), |limit| gate.limiter.admit(&limit, now));
+        let admitted = limit.map_or(Ok(()), |limit| {
+            let limiter = if apart {
+                gate.per_route.entry(route).or_insert_with(|| Limiter::new(now))
+            } else {
+                &mut gate.limiter
+            };
+            limiter.admit(&limit, now)
+        });
         match admitted {
             Ok(()) => {
                 gate.accepted.see(now, window);

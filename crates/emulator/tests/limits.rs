@@ -67,3 +67,18 @@ async fn changes_of_one_user_have_a_limit_too() {
     assert_eq!(world.send(Method::PATCH, &paths[0], &body).await.0, 429);
     assert_eq!(world.send(Method::PATCH, &paths[1], &body).await.0, 200);
 }
+
+#[tokio::test]
+async fn a_limit_may_hold_for_each_route_by_itself() {
+    let world = World::with(|settings| {
+        settings.rate_limit = Some(limit(1, WindowShape::Sliding));
+        settings.rate_limit_per_route = true;
+    })
+    .await;
+    assert_eq!(world.get("/v1/users").await.0, 200);
+    assert_eq!(world.get("/v1/users").await.0, 429);
+    assert_eq!(world.get("/v1/users/count").await.0, 200);
+    assert_eq!(world.post("/v1/users", &json!({ "username": "someone" })).await.0, 200);
+    assert_eq!(world.get("/v1/users/user_a").await.0, 404);
+    assert_eq!(world.get("/v1/users/user_b").await.0, 429);
+}

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::counters::route;
 use crate::instance::Instance;
 use crate::refusal::Refusal;
 
@@ -54,7 +55,7 @@ pub(crate) fn json_of(value: &impl Serialize) -> Answer {
 
 /// Answers one request of an instance, rate limit and version first.
 pub(crate) fn answer(instance: &Instance, call: &Call<'_>) -> Answer {
-    instance.admit()?;
+    instance.admit(route(call.method.as_str(), &format!("/{}", call.path)))?;
     check_version(call)?;
     let segments: Vec<&str> = call.path.trim_end_matches('/').split('/').collect();
     let pairs = || query::pairs(call.query);
