@@ -191,7 +191,7 @@ impl Audit {
             }
             match &known.target_key {
                 Some(target) => {
-                    mapped.push(Mapped { known: known.clone(), target: target.clone() })
+                    mapped.push(Mapped { known: known.clone(), target: target.clone() });
                 }
                 None => tell(Finding::Unchecked {
                     source: known.source_key.clone(),

@@ -172,3 +172,124 @@ fn wallets(profile: &Profile) -> Value {
 fn folded(text: &Option<String>) -> Value {
     json!(text.as_ref().map(|text| text.to_lowercase()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Value {
+        json!({
+            "id": "user_s", "primary_email_address_id": "b", "primary_phone_number_id": "p",
+            "email_addresses": [
+                {"id": "a", "email_address": "a@x.org", "verification": {"status": "verified"}},
+                {"id": "b", "email_address": "B@x.org", "verification": {"status": "unverified"}},
+                {"id": "c", "email_address": "c@x.org", "verification": {"status": "verified"}},
+            ],
+            "phone_numbers": [{"id": "p", "phone_number": "+15555550100", "verification": {"status": "verified"}}],
+            "username": "Ada", "first_name": "Ada", "last_name": "L", "locale": "en-US",
+            "public_metadata": {"a": 1, "b": {"c": null, "d": [1.5]}},
+            "created_at": 1_600_000_000_123_i64, "banned": true, "locked": true,
+            "delete_self_enabled": true, "create_organization_enabled": false,
+        })
+    }
+
+    /// The same as the target shows it: other ids, another order, another case.
+    fn target() -> Value {
+        let mut target = source();
+        target["id"] = json!("user_t");
+        target["external_id"] = json!("user_s");
+        target["primary_email_address_id"] = json!("2");
+        target["email_addresses"] = json!([
+            {"id": "1", "email_address": "c@x.org", "verification": {"status": "verified"}},
+            {"id": "2", "email_address": "b@x.org", "reserved": true, "verification": null},
+            {"id": "3", "email_address": "a@x.org", "verification": {"status": "verified"}},
+        ]);
+        target["username"] = json!("ada");
+        target["public_metadata"] = json!({"b": {"d": [1.5], "c": null}, "a": 1});
+        target["private_metadata"] = json!({});
+        target["last_sign_in_at"] = json!(1_700_000_000_000_i64);
+        target
+    }
+
+    fn expected(without: &[Attribute], origin: Origin) -> Expected {
+        let user: User = serde_json::from_value(source()).unwrap();
+        Expected {
+            profile: Profile::of(&user),
+            external_id: Some("user_s".into()),
+            without: without.iter().copied().collect(),
+            origin,
+        }
+    }
+
+    fn fields(expected: &Expected, target: Value) -> Vec<&'static str> {
+        let found = serde_json::from_value(target).unwrap();
+        compare(expected, &found).into_iter().map(|difference| difference.field).collect()
+    }
+
+    #[test]
+    fn only_what_a_person_would_call_a_difference_is_one() {
+        assert!(fields(&expected(&[], Origin::Created), target()).is_empty());
+    }
+
+    #[test]
+    fn every_carried_field_is_compared() {
+        for (field, value, said) in [
+            ("external_id", json!("user_x"), "external_id"),
+            ("phone_numbers", json!([]), "phone_numbers"),
+            ("primary_email_address_id", json!("1"), "primary_email_address"),
+            (
+                "web3_wallets",
+                json!([{"web3_wallet": "0x1", "verification": {"status": "verified"}}]),
+                "web3_wallets",
+            ),
+            ("username", json!("eve"), "username"),
+            ("first_name", json!("Eve"), "first_name"),
+            ("last_name", json!(null), "last_name"),
+            ("locale", json!("fr-FR"), "locale"),
+            ("public_metadata", json!({"a": 1, "b": {"c": null, "d": [1.6]}}), "public_metadata"),
+            ("private_metadata", json!({"x": 1}), "private_metadata"),
+            ("unsafe_metadata", json!({"x": 1}), "unsafe_metadata"),
+            ("created_at", json!(1_600_000_000_124_i64), "created_at"),
+            ("legal_accepted_at", json!(1), "legal_accepted_at"),
+            ("create_organization_enabled", json!(true), "create_organization_enabled"),
+            ("create_organizations_limit", json!(3), "create_organizations_limit"),
+            ("delete_self_enabled", json!(false), "delete_self_enabled"),
+            ("bypass_client_trust", json!(true), "bypass_client_trust"),
+            ("banned", json!(false), "banned"),
+            ("locked", json!(false), "locked"),
+        ] {
+            let mut target = target();
+            target[field] = value;
+            let found = fields(&expected(&[], Origin::Created), target);
+            assert!(found.contains(&said), "{field}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_became_verified_by_the_move_is_a_difference() {
+        let mut target = target();
+        target["email_addresses"][1]["verification"] = json!({"status": "verified"});
+        assert_eq!(fields(&expected(&[], Origin::Created), target), ["email_addresses"]);
+    }
+
+    #[test]
+    fn what_was_left_out_is_not_missed() {
+        let mut target = target();
+        target["banned"] = json!(false);
+        target["phone_numbers"] = json!([]);
+        let without = [Attribute::Banned, Attribute::PhoneNumber];
+        assert!(fields(&expected(&without, Origin::Created), target).is_empty());
+    }
+
+    #[test]
+    fn an_adopted_account_is_compared_by_its_link_alone() {
+        let adopted = expected(&[], Origin::Adopted);
+        let mut other = target();
+        other["first_name"] = json!("Eve");
+        other["external_id"] = json!(null);
+        assert!(fields(&adopted, other.clone()).is_empty());
+        other["email_addresses"] = json!([]);
+        other["phone_numbers"] = json!([]);
+        assert_eq!(fields(&adopted, other), ["identifiers"], "a username links nobody");
+    }
+}

@@ -314,7 +314,7 @@ impl Doubt {
             };
         }
         let alias =
-            self.first_identifier().and_then(|(filter, value)| lookup::alias(filter, &value));
+            self.first_identifier().and_then(|(filter, value)| lookup::alias_of(filter, &value));
         let holders = alias.as_deref().map_or(&[][..], |alias| found.with_alias(alias));
         holders
             .iter()

@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use rehome_core::{Condition, Failure, Known, Pass, Unit};
 
+use crate::alias;
 use crate::lookup::Account;
 use crate::policy::{OnExisting, UserPolicy};
-use crate::profile::{self, Profile, Status};
+use crate::profile::{Profile, Status};
 use crate::settle::{self, Intent, Verdict};
 
 /// What is to be done with a source user.
@@ -166,7 +167,7 @@ impl Case<'_> {
 
         if let Some(theirs) = theirs {
             let namesake = self.namesakes.get(theirs).filter(|known| self.is_other(known));
-            let holder = self.others(&profile::external_alias(theirs)).next();
+            let holder = self.others(&alias::external_id(theirs)).next();
             if let Some(other) = namesake.or(holder) {
                 let why = format!("carries the key of {}", other.source_key);
                 return Err(self.conflict(account, &why));

@@ -140,6 +140,7 @@ impl HttpWire {
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the transport")]
+    #[allow(clippy::disallowed_methods, reason = "this is the transport's one sending place")]
     async fn send(&self, request: Request) -> Exchange {
         let url = format!("{}{}", self.base, request.path);
         let mut builder = match request.method {

@@ -18,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test stands outside the walls"))]
 
+pub mod alias;
 pub mod api;
 pub mod audit;
 pub mod compare;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use rehome_core::Halt;
 
+use crate::alias;
 use crate::api::User;
-use crate::profile::{self, Profile, Status};
+use crate::profile::{Profile, Status};
 use crate::query::Filter;
 use crate::reader::Reader;
 
@@ -26,7 +27,7 @@ impl Account {
         let mut claims: BTreeMap<_, _> = Profile::of(&user).claims().into_iter().collect();
         // A profile leaves unverified wallets behind; for finding an account they count.
         for wallet in &user.web3_wallets {
-            let alias = profile::wallet_alias(&wallet.value);
+            let alias = alias::wallet(&wallet.value);
             claims.entry(alias).or_insert(Status::Unverified);
         }
         Self { user, claims }
@@ -82,12 +83,12 @@ pub(crate) fn identifiers(profile: &Profile) -> Vec<(Filter, String)> {
 }
 
 /// The alias of a value of a filter; `None` for ids, which are no identifiers.
-pub(crate) fn alias(filter: Filter, value: &str) -> Option<String> {
+pub(crate) fn alias_of(filter: Filter, value: &str) -> Option<String> {
     match filter {
-        Filter::EmailAddress => Some(profile::email_alias(value)),
-        Filter::PhoneNumber => Some(profile::phone_alias(value)),
-        Filter::Username => Some(profile::username_alias(value)),
-        Filter::Web3Wallet => Some(profile::wallet_alias(value)),
+        Filter::EmailAddress => Some(alias::email(value)),
+        Filter::PhoneNumber => Some(alias::phone(value)),
+        Filter::Username => Some(alias::username(value)),
+        Filter::Web3Wallet => Some(alias::wallet(value)),
         Filter::ExternalId | Filter::UserId => None,
     }
 }

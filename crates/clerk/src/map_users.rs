@@ -195,7 +195,7 @@ impl MapUsers {
 
 /// The ids of the accounts that answer to a name.
 fn answers<'a>(found: &'a Accounts, filter: Filter, value: &str) -> Vec<&'a str> {
-    let accounts = match lookup::alias(filter, value) {
+    let accounts = match lookup::alias_of(filter, value) {
         Some(alias) => found.with_alias(&alias).iter().collect(),
         None => found.with_external_id(value).into_iter().collect::<Vec<_>>(),
     };

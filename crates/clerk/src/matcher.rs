@@ -8,11 +8,12 @@ use std::sync::Arc;
 use rehome_core::{Failure, Halt, Knowledge, Known, Pass, Unit};
 
 use crate::USER;
+use crate::alias;
 use crate::decide::{Case, Decision};
 use crate::export::Journaled;
 use crate::lookup::{Account, Accounts, Wanted};
 use crate::policy::UserPolicy;
-use crate::profile::{self, Profile};
+use crate::profile::Profile;
 use crate::query::Filter;
 use crate::reader::Reader;
 
@@ -145,7 +146,7 @@ impl Matcher {
                 ids.push(account.user.id.clone());
                 aliases.extend(account.claims.keys().cloned());
                 if let Some(external_id) = &account.user.external_id {
-                    aliases.push(profile::external_alias(external_id));
+                    aliases.push(alias::external_id(external_id));
                     external_ids.push(external_id.clone());
                 }
             }

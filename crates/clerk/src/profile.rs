@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::alias;
 use crate::api::{Identification, User};
 
 /// How sure an instance is that an identifier belongs to its user.
@@ -198,15 +199,15 @@ impl Profile {
         let emails = self.emails.iter();
         let phones = self.phones.iter();
         let mut claims: Vec<_> = emails
-            .map(|(address, status)| (email_alias(address), *status))
-            .chain(phones.map(|(number, status)| (phone_alias(number), *status)))
+            .map(|(address, status)| (alias::email(address), *status))
+            .chain(phones.map(|(number, status)| (alias::phone(number), *status)))
             .collect();
         // A username is exclusive, but proves nothing: the same word in two instances may well
         // be two people.
-        let username = self.username.as_deref().map(username_alias);
+        let username = self.username.as_deref().map(alias::username);
         claims.extend(username.map(|alias| (alias, Status::Reserved)));
         let wallets = self.wallets.iter();
-        claims.extend(wallets.map(|wallet| (wallet_alias(wallet), Status::Verified)));
+        claims.extend(wallets.map(|wallet| (alias::wallet(wallet), Status::Verified)));
         claims
     }
 
@@ -214,7 +215,7 @@ impl Profile {
     /// source's own external id.
     pub fn aliases(&self) -> Vec<String> {
         let mut aliases: Vec<_> = self.claims().into_iter().map(|(alias, _)| alias).collect();
-        aliases.extend(self.external_id.as_deref().map(external_alias));
+        aliases.extend(self.external_id.as_deref().map(alias::external_id));
         aliases.sort();
         aliases.dedup();
         aliases
@@ -243,31 +244,6 @@ pub enum Unreadable {
         /// Its version.
         found: u32,
     },
-}
-
-/// The alias of an e-mail address; Clerk compares them without regard to case.
-pub fn email_alias(address: &str) -> String {
-    format!("email:{}", address.trim().to_lowercase())
-}
-
-/// The alias of a phone number.
-pub fn phone_alias(number: &str) -> String {
-    format!("phone:{}", number.trim())
-}
-
-/// The alias of a username.
-pub fn username_alias(username: &str) -> String {
-    format!("username:{}", username.to_lowercase())
-}
-
-/// The alias of a wallet; checksummed and plain spellings of an address are one.
-pub fn wallet_alias(wallet: &str) -> String {
-    format!("wallet:{}", wallet.to_lowercase())
-}
-
-/// The alias of a source's own external id.
-pub fn external_alias(external_id: &str) -> String {
-    format!("external:{external_id}")
 }
 
 /// The same value with every object's keys sorted, however the map type orders them.
@@ -330,4 +306,140 @@ fn not_carried(user: &User) -> BTreeMap<String, u32> {
     let temporary = user.locked && user.lockout_expires_in_seconds.is_some();
     note("temporary_lock".to_owned(), usize::from(temporary));
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn of(user: Value) -> Profile {
+        Profile::of(&serde_json::from_value(user).unwrap())
+    }
+
+    /// Any JSON, with the API's own field names among the keys so that some of it looks right.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            let name = prop_oneof![
+                Just("id".to_owned()),
+                Just("v".to_owned()),
+                Just("emails".to_owned()),
+                Just("email_addresses".to_owned()),
+                Just("email_address".to_owned()),
+                Just("verification".to_owned()),
+                Just("public_metadata".to_owned()),
+                Just("created_at".to_owned()),
+                ".{0,6}",
+            ];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(name, inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn any_user() -> impl Strategy<Value = Value> {
+        let address = || (".{1,12}", any::<bool>(), any::<bool>());
+        (
+            proptest::collection::vec(address(), 0..4),
+            proptest::option::of(".{0,8}"),
+            any_json(),
+            any::<Option<i64>>(),
+            any::<[bool; 5]>(),
+        )
+            .prop_map(|(emails, username, metadata, created_at, flags)| {
+                let emails: Vec<_> = emails
+                    .into_iter()
+                    .enumerate()
+                    .map(|(id, (value, verified, reserved))| {
+                        let status = if verified { "verified" } else { "unverified" };
+                        json!({"id": format!("idn_{id}"), "email_address": value,
+                               "reserved": reserved, "verification": {"status": status}})
+                    })
+                    .collect();
+                json!({
+                    "id": "user_1", "email_addresses": emails, "username": username,
+                    "primary_email_address_id": "idn_1", "public_metadata": {"any": metadata},
+                    "created_at": created_at, "banned": flags[0], "locked": flags[1],
+                    "delete_self_enabled": flags[2], "create_organization_enabled": flags[3],
+                    "bypass_client_trust": flags[4],
+                })
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_survived(value in any_json()) {
+            drop(Profile::from_json(&value));
+            drop(crate::Journaled::from_json(&value));
+            if let Ok(user) = serde_json::from_value::<User>(value) {
+                drop(Profile::of(&user));
+            }
+        }
+
+        #[test]
+        fn a_profile_comes_back_from_the_journal_as_it_was(user in any_user()) {
+            let profile = of(user);
+            let text = profile.to_json().to_string();
+            let back = Profile::from_json(&serde_json::from_str(&text).unwrap()).unwrap();
+            prop_assert_eq!(&back, &profile);
+            prop_assert_eq!(back.to_json().to_string(), text);
+            prop_assert_eq!(back.fingerprint(), profile.fingerprint());
+        }
+    }
+
+    #[test]
+    fn the_primary_comes_first_and_the_form_is_short() {
+        let profile = of(json!({
+            "id": "user_1", "object": "user", "primary_email_address_id": "b",
+            "email_addresses": [
+                {"id": "a", "email_address": "A@x.org", "verification": {"status": "verified"}},
+                {"id": "b", "email_address": "b@x.org", "verification": {"status": "expired"}},
+            ],
+            "username": "", "first_name": "Ada", "private_metadata": null,
+            "delete_self_enabled": true, "create_organizations_limit": 0,
+            "created_at": 1_600_000_000_000_i64, "something": "new",
+        }));
+        assert_eq!(
+            profile.to_json().to_string(),
+            r#"{"created_at":1600000000000,"emails":[["b@x.org","unverified"],["A@x.org","verified"]],"first_name":"Ada","v":1}"#
+        );
+        assert_eq!(profile.aliases(), ["email:a@x.org", "email:b@x.org"]);
+        assert_eq!(profile.label(), Some("b@x.org"));
+    }
+
+    #[test]
+    fn what_stays_behind_is_counted() {
+        let profile = of(json!({
+            "id": "user_1", "password_enabled": true, "totp_enabled": true, "has_image": true,
+            "passkeys": [{}, {}], "locked": true, "lockout_expires_in_seconds": 60,
+            "external_accounts": [{"provider": "oauth_google"}, {"provider": "oauth_google"}],
+            "web3_wallets": [
+                {"web3_wallet": "0xA", "verification": null},
+                {"web3_wallet": "0xB", "verification": {"status": "verified"}},
+            ],
+        }));
+        assert!(!profile.locked, "a lock that ends by itself is not made endless");
+        assert_eq!(profile.wallets, ["0xB"]);
+        assert_eq!(
+            json!(profile.not_carried),
+            json!({"password": 1, "totp": 1, "image": 1, "passkey": 2, "unverified_wallet": 1,
+                   "external_account:oauth_google": 2, "temporary_lock": 1})
+        );
+    }
+
+    #[test]
+    fn a_profile_of_a_later_version_is_not_misread() {
+        let later = json!({"v": VERSION + 1});
+        assert!(matches!(Profile::from_json(&later), Err(Unreadable::Version { .. })));
+    }
 }

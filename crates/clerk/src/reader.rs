@@ -86,10 +86,6 @@ impl Reader {
         self.seeds.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn transport(&self) -> &Transport {
-        &self.transport
-    }
-
     /// The instance that the key belongs to (`GetInstance`).
     ///
     /// # Errors

@@ -124,3 +124,89 @@ fn hint(refusal: &Refusal, parts: &[Part]) -> Option<String> {
     };
     Some(hint.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profile;
+    use serde_json::{Value, json};
+
+    fn form() -> CreateUser {
+        let user = json!({"id": "user_1", "username": "u", "first_name": "A", "banned": true, "locked": true,
+            "phone_numbers": [{"phone_number": "+1", "verification": {"status": "verified"}}]});
+        let user = serde_json::from_value(user).unwrap();
+        CreateUser::new(&Profile::of(&user), None, &BTreeSet::new())
+    }
+
+    fn meant(status: u16, errors: &[(&str, Option<&str>)], without: &[Attribute]) -> Meaning {
+        let errors: Vec<Value> = errors
+            .iter()
+            .map(|(code, param)| json!({"code": code, "meta": {"param_name": param}}))
+            .collect();
+        let body = json!({"errors": errors}).to_string();
+        let refusal = Refusal::parse(status, body.as_bytes()).unwrap();
+        let without = without.iter().copied().collect();
+        meaning(&refusal, &form(), &UserPolicy { without, ..UserPolicy::default() })
+    }
+
+    fn part(attribute: Attribute, everywhere: bool) -> Part {
+        Part { attribute, everywhere }
+    }
+
+    #[test]
+    fn a_plan_or_setting_may_be_gone_without_where_the_policy_says_so() {
+        let banned = [("unsupported_subscription_plan_features", None)];
+        let parts = vec![part(Attribute::Banned, true)];
+        assert_eq!(meant(402, &banned, &[Attribute::Banned]), Meaning::GoWithout(parts));
+        let locked = [("feature_not_enabled", None)];
+        let parts = vec![part(Attribute::Locked, true)];
+        assert_eq!(meant(403, &locked, &[Attribute::Locked]), Meaning::GoWithout(parts));
+
+        let Meaning::Failed(failure) = meant(402, &banned, &[Attribute::Locked]) else { panic!() };
+        assert_eq!(failure.code, "unsupported_subscription_plan_features");
+        assert!(failure.hint.unwrap().contains("without = [\"banned\"]"));
+    }
+
+    #[test]
+    fn one_users_value_is_not_held_against_everybody() {
+        let refused = [("form_param_format_invalid", Some("phone_number[0]"))];
+        let parts = vec![part(Attribute::PhoneNumber, false)];
+        assert_eq!(meant(422, &refused, &[Attribute::PhoneNumber]), Meaning::GoWithout(parts));
+    }
+
+    #[test]
+    fn every_error_has_to_be_covered() {
+        let two = [
+            ("form_param_unknown", Some("username")),
+            ("form_param_unknown", Some("phone_number")),
+        ];
+        assert!(matches!(meant(422, &two, &[Attribute::Username]), Meaning::Failed(_)));
+        let both = [Attribute::Username, Attribute::PhoneNumber];
+        assert!(matches!(meant(422, &two, &both), Meaning::GoWithout(parts) if parts.len() == 2));
+        let other =
+            [("form_param_unknown", Some("username")), ("form_data_missing", Some("password"))];
+        assert!(matches!(meant(422, &other, &Attribute::ALL), Meaning::Failed(_)));
+    }
+
+    #[test]
+    fn what_was_not_sent_cannot_be_left_out() {
+        let wallet = [("form_param_unknown", Some("web3_wallet"))];
+        assert!(matches!(meant(422, &wallet, &Attribute::ALL), Meaning::Failed(_)));
+    }
+
+    #[test]
+    fn taken_busy_and_full_are_told_apart() {
+        assert_eq!(
+            meant(422, &[("form_identifier_exists", Some("email_address"))], &[]),
+            Meaning::Taken
+        );
+        assert_eq!(meant(409, &[("resource_locked", None)], &[]), Meaning::Busy);
+        assert!(matches!(
+            meant(403, &[("user_quota_exceeded", None)], &[]),
+            Meaning::Exhausted { trouble: RemoteTrouble::Quota, .. }
+        ));
+        let body = br#"{"errors":[{"code":"form_param_value_invalid","message":"x","long_message":"That external id is taken. Please try another."}]}"#;
+        let refusal = Refusal::parse(422, body).unwrap();
+        assert_eq!(meaning(&refusal, &form(), &UserPolicy::default()), Meaning::Taken);
+    }
+}

@@ -88,3 +88,68 @@ pub(crate) fn judge(profile: &Profile, intent: &Intent, account: &Account) -> Ve
         Verdict::Before
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const AT: i64 = 1_700_000_000_000;
+    const SIGNED_UP: i64 = 1_600_000_000_123;
+
+    fn user(made_at: i64) -> Value {
+        json!({
+            "id": "user_t", "external_id": "user_s", "created_at": SIGNED_UP,
+            "email_addresses": [{"email_address": "A@x.org", "created_at": made_at,
+                                 "verification": {"status": "verified"}}],
+        })
+    }
+
+    fn judged(account: Value, key: Option<&str>) -> Verdict {
+        let source: crate::api::User = serde_json::from_value(user(SIGNED_UP)).unwrap();
+        let intent =
+            Intent { external_id: key.map(str::to_owned), at: AT, without: BTreeSet::new() };
+        let account = Account::new(serde_json::from_value(account).unwrap());
+        judge(&Profile::of(&source), &intent, &account)
+    }
+
+    #[test]
+    fn the_identifiers_dates_decide_with_room_for_the_clocks() {
+        for (made_at, verdict) in [
+            (AT, Verdict::Ours),
+            (AT + 60_000, Verdict::Ours),
+            (AT - SKEW, Verdict::Ours),
+            (AT - SKEW - 1, Verdict::Before),
+            (SIGNED_UP, Verdict::Before),
+        ] {
+            assert_eq!(judged(user(made_at), Some("user_s")), verdict, "{made_at}");
+        }
+        let mut undated = user(AT);
+        undated["email_addresses"][0]["created_at"] = Value::Null;
+        assert_eq!(judged(undated, Some("user_s")), Verdict::Before);
+    }
+
+    #[test]
+    fn other_identifiers_or_another_key_are_not_ours() {
+        let mut more = user(AT);
+        more["username"] = json!("eve");
+        assert_eq!(judged(more, Some("user_s")), Verdict::Other);
+        assert_eq!(judged(user(AT), Some("user_x")), Verdict::Before);
+    }
+
+    #[test]
+    fn without_a_key_only_the_carried_sign_up_date_tells_ours_from_a_new_sign_up() {
+        assert_eq!(judged(user(AT), None), Verdict::Ours);
+        let mut signed_up_now = user(AT);
+        signed_up_now["created_at"] = json!(AT);
+        assert_eq!(judged(signed_up_now, None), Verdict::Before);
+    }
+
+    #[test]
+    fn an_intent_comes_back_and_anything_else_is_none() {
+        let intent =
+            Intent { external_id: None, at: AT, without: BTreeSet::from([Attribute::Banned]) };
+        assert_eq!(Intent::from_json(&json!(intent)), Some(intent));
+        assert_eq!(Intent::from_json(&json!({"rows": 3})), None);
+    }
+}

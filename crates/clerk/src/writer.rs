@@ -1,7 +1,6 @@
 //! Writes to one instance. Each is sent exactly once: whether it may be sent again is decided by
 //! the journal, not here.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +72,10 @@ impl Writer {
         &self.reader
     }
 
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// Creates an account (`CreateUser`). Sends once.
     pub async fn create_user(&self, form: &CreateUser) -> Attempt {
         let body = match serde_json::to_vec(form) {
@@ -110,13 +113,5 @@ impl Writer {
                 Attempt::Unknown { reason: format!("answered {status} without a word of Clerk's") }
             }
         }
-    }
-}
-
-impl Deref for Writer {
-    type Target = Reader;
-
-    fn deref(&self) -> &Reader {
-        &self.reader
     }
 }

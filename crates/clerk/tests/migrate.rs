@@ -77,7 +77,7 @@ async fn every_user_gets_exactly_one_account_whatever_the_network_does() {
             after(Fault::Reset { when: When::Before }),
             after(Fault::Truncate),
             after(Fault::WrongShape),
-            after(Fault::RepeatPage).on("GET", "/v1/users").at("source"),
+            after(Fault::RepeatPage),
             after(status(502, BodyKind::Html, When::After)),
             after(status(500, BodyKind::Json, When::Before)),
             after(status(503, BodyKind::Empty, When::After)),

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -23,6 +23,7 @@ use rehome_core::pacer::Pacer;
 use rehome_core::{Halt, RemoteTrouble};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 async fn serve(
     answer: impl Fn(usize, Request) -> Response + Clone + Send + Sync + 'static,
