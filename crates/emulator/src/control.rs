@@ -4,7 +4,7 @@
 //! | request | does |
 //! | --- | --- |
 //! | `GET counters` | `{instances: {LABEL: Counters}, d1: {…Counters, "effects": D1's own}, unauthenticated: {ROUTE: n}}` |
-//! | `GET state` | every instance's id, environment, settings and users as full User JSON |
+//! | `GET state`, `GET state?instance=` | every (or one) instance's id, environment, settings and users as full User JSON |
 //! | `GET requests` | requests per second of each instance and of D1, and the peaks per window |
 //! | `GET faults`, `PUT faults` | the fault plan; `PUT` starts the given one, `{}` clears |
 //! | `GET settings?instance=`, `PUT settings?instance=` | an instance's settings; `PUT` changes the given keys |
@@ -14,7 +14,7 @@
 //!
 //! `instance` is a label, an id or a secret key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
@@ -22,12 +22,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::config::{Environment, Settings};
 use crate::fault::FaultPlan;
 use crate::instance::Instance;
 use crate::seed::SeedUser;
 use crate::server::App;
+use crate::user::User;
 
 type Shared = State<Arc<App>>;
 type Parameters = Query<HashMap<String, String>>;
@@ -72,16 +75,38 @@ async fn counters(State(app): Shared) -> Response {
     .into_response()
 }
 
-async fn state(State(app): Shared) -> Response {
-    let instances = by_label(&app, |instance| {
-        json!({
-            "id": instance.id(),
-            "environment": instance.environment(),
-            "settings": instance.settings(),
-            "users": instance.users().iter().map(|user| json!(**user)).collect::<Vec<_>>(),
+/// One instance in `GET state`.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    environment: Environment,
+    settings: Settings,
+    users: Vec<&'a User>,
+}
+
+async fn state(State(app): Shared, Query(parameters): Parameters) -> Response {
+    let wanted = parameters.get("instance").map(String::as_str);
+    let users: Vec<(&Arc<Instance>, Vec<Arc<User>>)> = app
+        .instances
+        .iter()
+        .filter(|i| wanted.is_none_or(|name| i.label() == name || i.id() == name))
+        .map(|instance| (instance, instance.users()))
+        .collect();
+    // Written from the users as they are: a tree of JSON values of a hundred
+    // thousand of them would take a gigabyte.
+    let instances: BTreeMap<&str, Shown<'_>> = users
+        .iter()
+        .map(|(instance, users)| {
+            let shown = Shown {
+                id: instance.id(),
+                environment: instance.environment(),
+                settings: instance.settings(),
+                users: users.iter().map(AsRef::as_ref).collect(),
+            };
+            (instance.label(), shown)
         })
-    });
-    Json(json!({ "instances": instances })).into_response()
+        .collect();
+    Json(BTreeMap::from([("instances", instances)])).into_response()
 }
 
 async fn requests(State(app): Shared) -> Response {
