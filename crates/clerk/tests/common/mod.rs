@@ -54,6 +54,8 @@ pub struct World {
     pub emulator: Emulator,
     pub source: Arc<Transport>,
     pub target: Arc<Transport>,
+    /// Users in one page of the export.
+    pub page: usize,
 }
 
 impl World {
@@ -66,7 +68,7 @@ impl World {
         let url = emulator.clerk_url();
         let source = transport(&url, &keys[0]);
         let target = transport(&url, &keys[1]);
-        Self { emulator, source, target }
+        Self { emulator, source, target, page: 50 }
     }
 
     pub fn source(&self) -> Arc<rehome_emulator::Instance> {
@@ -89,7 +91,7 @@ impl World {
         let map = MapUsers::new(reader(&self.target), knowledge, policy);
         let settings = Settings { backoff: quick(), ..Settings::default() };
         Engine::new(journal, Arc::new(Unwatched), settings)
-            .source(Arc::new(UserSource::new(reader(&self.source)).with_page(50)))
+            .source(Arc::new(UserSource::new(reader(&self.source)).with_page(self.page)))
             .transition(Arc::new(create))
             .transition(Arc::new(map))
             .run(&Interrupt::default())
