@@ -254,6 +254,7 @@ mod tests {
         ]
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test sets up its own database")]
     fn database() -> (tempfile::TempDir, SqliteWriter) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sqlite");

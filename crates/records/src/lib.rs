@@ -21,12 +21,14 @@
 pub mod d1;
 pub mod database;
 pub mod graph;
+pub mod id_search;
 pub mod ids;
 pub mod import;
 mod json_edit;
 pub mod json_path;
 mod json_rows;
 pub mod layout;
+pub mod plan;
 pub mod policy;
 mod resolve;
 pub mod rewrite;
@@ -36,6 +38,7 @@ pub mod sqlite;
 mod survey;
 mod target_rows;
 pub mod value;
+pub mod verify;
 
 pub use database::{
     DatabaseIdentity, DatabaseKind, Limits, ReadDatabase, Refusal, Rows, Select, Statement,

@@ -2,7 +2,7 @@
 //!
 //! First the ids that a row mentions are read from it, then, once the journal has said what has
 //! become of each, those that have a counterpart are exchanged. A string inside JSON is exchanged
-//! where it stands; every other byte of the text remains (see [`crate::json_edit`]). An empty
+//! where it stands; every other byte of the text remains (see `json_edit`). An empty
 //! text names nobody; so does a value that is not text.
 
 use std::collections::{HashMap, HashSet};

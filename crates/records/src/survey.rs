@@ -78,7 +78,7 @@ pub(crate) struct Planned {
 /// A span's rows as the source has them, and what is known of those they name.
 pub(crate) struct Draft {
     pub(crate) form: Form,
-    rows: Vec<(Vec<Value>, Vec<Mention>)>,
+    pub(crate) rows: Vec<(Vec<Value>, Vec<Mention>)>,
     pub(crate) resolved: Resolved,
 }
 

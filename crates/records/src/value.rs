@@ -8,7 +8,7 @@
 //!
 //! There are three written forms. The *SQL literal* stands in the text of a statement. The *JSON
 //! form* stands in the one string parameter that carries whole rows through `json_each`; blobs
-//! and broken text become objects there, which [`crate::json_rows`] decodes in SQL. The *digest
+//! and broken text become objects there, which `json_rows` decodes in SQL. The *digest
 //! form* feeds a hash and is different for any two values that are not the same.
 
 use std::fmt::Write as _;

@@ -2,10 +2,10 @@
 //!
 //! Everything goes through `POST /accounts/{account}/d1/database/{uuid}/raw` with a `batch`: one
 //! request is one transaction, answers keep duplicate column names, and parameters are strings,
-//! the one form that the published schema allows. Values are read through [`exact`], because the
+//! the one form that the published schema allows. Values are read through `exact`, because the
 //! API's own JSON rounds 64-bit integers, drops infinities and repairs broken text (measured;
-//! workers-sdk issue 15378). [`answer`] sorts what comes back into *happened*, *refused*, *later*
-//! and *lost*; [`transport`] is the only place that sends.
+//! workers-sdk issue 15378). `answer` sorts what comes back into *happened*, *refused*, *later*
+//! and *lost*; `transport` is the only place that sends.
 //!
 //! Reads are retried here. A write is sent once and its answer is given to the engine as it is: a
 //! lost connection on a write is ambiguous, and only a probe may settle it.

@@ -75,6 +75,7 @@ impl Transport {
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the transport")]
+    #[allow(clippy::disallowed_methods, reason = "this is the transport to D1")]
     async fn send(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> Reply {
         self.pacer.turn().await;
         let mut headers = HeaderMap::new();

@@ -1,6 +1,7 @@
 //! What the suites of this crate share: databases in a folder, an in-memory journal, and the few
 //! lines of an engine that drive one worker.
 #![allow(dead_code, reason = "each suite uses its own part")]
+#![allow(clippy::disallowed_methods, reason = "a test sets up its own databases")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;

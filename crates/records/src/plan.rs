@@ -1,0 +1,99 @@
+//! What an import would do, counted and not done.
+//!
+//! Only readers are taken, so nothing can be written. Whoever has no counterpart yet is taken to
+//! get one; rows that name them cannot be in the target, so they count as inserts.
+
+use std::sync::Arc;
+
+use rehome_core::{Halt, Knowledge, Source as _};
+use serde::{Deserialize, Serialize};
+
+use crate::database::ReadDatabase;
+use crate::layout::Layout;
+use crate::policy::Unmapped;
+use crate::span::{SpanData, SpanSource};
+use crate::survey::{Fate, Past, Purpose, Surveyor};
+
+/// What would become of the rows of one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablePlan {
+    /// The table as the source spells it.
+    pub table: String,
+    /// Rows of the source.
+    pub rows: u64,
+    /// In how many spans, each one read and at most one write.
+    pub spans: u64,
+    /// Would be inserted.
+    pub insert: u64,
+    /// Are there already.
+    pub equal: u64,
+    /// Would take the place of a row that a webhook made.
+    pub replace: u64,
+    /// Stand against a row of the application.
+    pub conflict: u64,
+    /// Would wait.
+    pub held: u64,
+    /// Would be left out.
+    pub skipped: u64,
+    /// Some conflicts, in words.
+    pub examples: Vec<String>,
+}
+
+/// How many conflicts of a table are told in words.
+const EXAMPLES: usize = 5;
+
+/// Counts what an import would do with every table, in copy order.
+///
+/// # Errors
+/// When a database or the journal cannot be read.
+pub async fn plan(
+    source: Arc<dyn ReadDatabase>,
+    target: Arc<dyn ReadDatabase>,
+    knowledge: Arc<dyn Knowledge>,
+    layout: Arc<Layout>,
+    policy: Unmapped,
+) -> Result<Vec<TablePlan>, Halt> {
+    let spans = SpanSource::new(Arc::clone(&source), Arc::clone(&layout));
+    let mut plans: Vec<TablePlan> = layout
+        .tables
+        .iter()
+        .map(|table| TablePlan { table: table.name.clone(), ..TablePlan::default() })
+        .collect();
+    let surveyor = Surveyor { source, target, knowledge, layout, policy };
+    let mut cursor = None;
+    loop {
+        let page = spans.next_page(cursor).await?;
+        for found in page.units {
+            let span: SpanData =
+                serde_json::from_value(found.data).map_err(|error| Halt::Bug(error.to_string()))?;
+            let draft = surveyor.draft(&span).await?;
+            let rows = surveyor.judge(draft, &Past::default(), Purpose::Plan).await?;
+            let Some(plan) = plans.iter_mut().find(|plan| plan.table == span.table) else {
+                continue;
+            };
+            plan.spans += 1;
+            plan.rows += rows.len() as u64;
+            for row in rows {
+                match row.fate {
+                    Fate::Insert => plan.insert += 1,
+                    Fate::Equal { .. } => plan.equal += 1,
+                    Fate::Update { .. } | Fate::Complete { .. } | Fate::Displace { .. } => {
+                        plan.replace += 1;
+                    }
+                    Fate::Held { .. } => plan.held += 1,
+                    Fate::Skipped => plan.skipped += 1,
+                    Fate::Failed { message, .. } => {
+                        plan.conflict += 1;
+                        if plan.examples.len() < EXAMPLES {
+                            plan.examples.push(message);
+                        }
+                    }
+                }
+            }
+        }
+        if page.done {
+            return Ok(plans);
+        }
+        cursor = Some(page.cursor);
+    }
+}

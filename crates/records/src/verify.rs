@@ -1,0 +1,302 @@
+//! Whether the rows really are in the target: both sides read afresh, nothing journaled trusted
+//! but the mapping.
+//!
+//! The source is cut into spans anew, so rows that came after the export are seen. Each span is
+//! exchanged through the mapping, looked up in the target by key, and compared by a digest of its
+//! content; where the digests differ, row by row. One span is in memory at a time. What this
+//! sees: a row that is missing, altered in any bit of any carried column, or there without a
+//! counterpart. What it cannot see: columns that only the target has, and a row of the
+//! application that happens to stand under the key of a row that is held.
+
+use std::sync::Arc;
+
+use rehome_core::{Halt, Knowledge, Source as _};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::database::{ReadDatabase, Select};
+use crate::json_rows::chunks;
+use crate::layout::{Form, Layout, pick};
+use crate::policy::Unmapped;
+use crate::rewrite::rewrite;
+use crate::span::{SpanData, SpanSource};
+use crate::survey::{Surveyor, differing, show_key};
+use crate::target_rows::take_number;
+use crate::value::{Value, hex};
+
+/// One row that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RowFinding {
+    /// The source has it and the target does not.
+    Missing,
+    /// Both have it, and it differs in these columns.
+    Different(Vec<String>),
+    /// It names somebody who is not mapped, and is therefore not there.
+    Held {
+        /// The kind of whom it names.
+        kind: String,
+        /// Their source key.
+        key: String,
+    },
+}
+
+/// The rows of one span, compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpanReport {
+    /// The table.
+    pub table: String,
+    /// Rows of the source.
+    pub rows: u64,
+    /// Equal in both.
+    pub equal: u64,
+    /// Only in the source.
+    pub missing: u64,
+    /// In both, and not equal.
+    pub different: u64,
+    /// Waiting for somebody who is not mapped.
+    pub held: u64,
+    /// Left out by policy.
+    pub skipped: u64,
+    /// Digest of the source's rows as they should be in the target, in hexadecimal SHA-256.
+    pub source_digest: String,
+    /// Digest of the target's rows under the same keys.
+    pub target_digest: String,
+}
+
+/// All rows of one table, compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// The table as the source spells it.
+    pub table: String,
+    /// Rows of the source.
+    pub source_rows: u64,
+    /// Rows of the target.
+    pub target_rows: u64,
+    /// Equal in both.
+    pub equal: u64,
+    /// Only in the source.
+    pub missing: u64,
+    /// In both, and not equal.
+    pub different: u64,
+    /// Only in the target.
+    pub extra: u64,
+    /// Waiting for somebody who is not mapped.
+    pub held: u64,
+    /// Left out by policy.
+    pub skipped: u64,
+}
+
+/// A foreign key of the target that points nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenReference {
+    /// The referring table.
+    pub table: String,
+    /// The table that it refers to.
+    pub parent: String,
+    /// How many rows.
+    pub rows: u64,
+}
+
+/// Compares the rows of two databases through the mapping.
+pub struct RowAudit {
+    surveyor: Surveyor,
+}
+
+/// Told of every row that is not equal: table, key, what was found.
+pub type Findings<'a> = &'a mut (dyn FnMut(&str, &str, RowFinding) + Send);
+
+impl RowAudit {
+    /// An audit of `target` against `source`.
+    pub fn new(
+        source: Arc<dyn ReadDatabase>,
+        target: Arc<dyn ReadDatabase>,
+        knowledge: Arc<dyn Knowledge>,
+        layout: Arc<Layout>,
+        policy: Unmapped,
+    ) -> Self {
+        Self { surveyor: Surveyor { source, target, knowledge, layout, policy } }
+    }
+
+    /// Compares every table, in copy order.
+    ///
+    /// # Errors
+    /// When a database or the journal cannot be read.
+    pub async fn tables(&self, findings: Findings<'_>) -> Result<Vec<TableReport>, Halt> {
+        let mut reports = Vec::new();
+        for table in &self.surveyor.layout.tables {
+            let mut report = TableReport { table: table.name.clone(), ..TableReport::default() };
+            let alone = Layout { tables: vec![table.clone()] };
+            let spans = SpanSource::new(Arc::clone(&self.surveyor.source), Arc::new(alone));
+            let mut cursor = None;
+            loop {
+                let page = spans.next_page(cursor).await?;
+                for found in page.units {
+                    let span: SpanData = serde_json::from_value(found.data)
+                        .map_err(|error| Halt::Bug(error.to_string()))?;
+                    let part = self.span(&span, findings).await?;
+                    report.source_rows += part.rows;
+                    report.equal += part.equal;
+                    report.missing += part.missing;
+                    report.different += part.different;
+                    report.held += part.held;
+                    report.skipped += part.skipped;
+                }
+                if page.done {
+                    break;
+                }
+                cursor = Some(page.cursor);
+            }
+            report.target_rows =
+                self.count(table.primary.as_ref().or(table.rowid.as_ref())).await?;
+            report.extra = report.target_rows.saturating_sub(report.equal + report.different);
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
+    /// Compares one span.
+    ///
+    /// # Errors
+    /// When a database or the journal cannot be read.
+    pub async fn span(&self, span: &SpanData, findings: Findings<'_>) -> Result<SpanReport, Halt> {
+        let draft = self.surveyor.draft(span).await?;
+        let (form, resolved) = (&draft.form, &draft.resolved);
+        let mut report = SpanReport { table: span.table.clone(), ..SpanReport::default() };
+        let mut expected: Vec<Vec<Value>> = Vec::new();
+        let mut waiting: Vec<(Vec<Value>, String, String)> = Vec::new();
+        for (source, named) in &draft.rows {
+            report.rows += 1;
+            let row = rewrite(form, source, &resolved.targets);
+            let unmapped = named.iter().find(|mention| !resolved.targets.contains_key(mention));
+            match (unmapped, self.surveyor.policy) {
+                (None, _) | (Some(_), Unmapped::Keep) => expected.push(row),
+                (Some(_), Unmapped::Skip) => report.skipped += 1,
+                (Some((kind, key)), Unmapped::Hold) => {
+                    waiting.push((pick(source, &form.key), kind.to_string(), key.clone()));
+                }
+            }
+        }
+        report.held = waiting.len() as u64;
+        for (row, kind, key) in waiting {
+            findings(&span.table, &show_key(&row), RowFinding::Held { kind, key });
+        }
+
+        let there = self.under_same_keys(form, &expected).await?;
+        let mut should = Sha256::new();
+        let mut is = Sha256::new();
+        for (row, there) in expected.iter().zip(&there) {
+            feed(row, &mut should);
+            if let Some(there) = there {
+                feed(there, &mut is);
+            }
+        }
+        report.source_digest = hex(&should.finalize());
+        report.target_digest = hex(&is.finalize());
+        if report.source_digest == report.target_digest {
+            report.equal = expected.len() as u64;
+            return Ok(report);
+        }
+        for (row, there) in expected.iter().zip(&there) {
+            let key = || show_key(&pick(row, &form.key));
+            match there {
+                Some(there) if there == row => report.equal += 1,
+                Some(there) => {
+                    report.different += 1;
+                    let columns = differing(form, row, there);
+                    findings(&span.table, &key(), RowFinding::Different(columns));
+                }
+                None => {
+                    report.missing += 1;
+                    findings(&span.table, &key(), RowFinding::Missing);
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    /// The target's rows under the keys of these rows, in their order.
+    async fn under_same_keys(
+        &self,
+        form: &Form,
+        rows: &[Vec<Value>],
+    ) -> Result<Vec<Option<Vec<Value>>>, Halt> {
+        let keys: Vec<_> = rows.iter().map(|row| pick(row, &form.key)).collect();
+        let mut found = vec![None; rows.len()];
+        let mut queries = Vec::new();
+        let mut ranges: Vec<Vec<usize>> = Vec::new();
+        for chunk in chunks(keys.iter(), self.surveyor.target.limits().parameter) {
+            let on = chunk.matches("t", &form.target_key());
+            let columns = std::iter::once("j.key".to_owned())
+                .chain(form.target.iter().map(|column| format!("t.{column}")));
+            ranges.push(chunk.rows.clone().collect());
+            queries.push(
+                Select::new(
+                    columns,
+                    format!(
+                        "FROM json_each(?1) AS j CROSS JOIN {} AS t ON {on}",
+                        form.target_table()
+                    ),
+                )
+                .with(chunk.json),
+            );
+        }
+        if queries.is_empty() {
+            return Ok(found);
+        }
+        let answers = self.surveyor.target.select(queries).await?;
+        for (numbers, answer) in ranges.into_iter().zip(answers) {
+            for mut row in answer {
+                if let Some(place) =
+                    take_number(&mut row, &numbers).and_then(|number| found.get_mut(number))
+                {
+                    *place = Some(row);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn count(&self, form: Option<&Form>) -> Result<u64, Halt> {
+        let Some(form) = form else {
+            return Ok(0);
+        };
+        let query = Select::new(["count(*)"], format!("FROM {}", form.target_table()));
+        let answers = self.surveyor.target.select(vec![query]).await?;
+        let count = answers.first().and_then(|rows| rows.first()?.first()?.as_integer());
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    }
+
+    /// The foreign keys of the target that point nowhere, whoever wrote them.
+    ///
+    /// # Errors
+    /// When the target cannot be read.
+    pub async fn broken_references(&self) -> Result<Vec<BrokenReference>, Halt> {
+        let query = Select::new(
+            ["x.\"table\"", "x.parent", "count(*)"],
+            "FROM pragma_foreign_key_check AS x GROUP BY x.\"table\", x.parent \
+             ORDER BY x.\"table\", x.parent",
+        );
+        let rows = self.surveyor.target.select(vec![query]).await?.pop().unwrap_or_default();
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let text = |index: usize| {
+                    row.get(index).and_then(Value::as_str).unwrap_or_default().to_owned()
+                };
+                let count = row.get(2).and_then(Value::as_integer).unwrap_or(0);
+                BrokenReference {
+                    table: text(0),
+                    parent: text(1),
+                    rows: u64::try_from(count).unwrap_or(0),
+                }
+            })
+            .collect())
+    }
+}
+
+fn feed(row: &[Value], hash: &mut Sha256) {
+    hash.update([0xff]);
+    for value in row {
+        value.feed(hash);
+    }
+}

@@ -1,0 +1,199 @@
+//! What a verification sees, what a plan foretells, and which ids a search finds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use rehome_core::{Condition, Knowledge, Origin, Stage, State};
+use rehome_records::id_search::{Prefix, Sighting, known_to, propose, search};
+use rehome_records::ids::{IdColumns, IdError};
+use rehome_records::plan::plan;
+use rehome_records::policy::Unmapped;
+use rehome_records::schema::{self, Selection, Severity};
+use rehome_records::verify::{RowAudit, RowFinding};
+use support::{End, USER, World};
+
+const SCHEMA: &str = "
+    CREATE TABLE users (id TEXT PRIMARY KEY, name TEXT);
+    CREATE TABLE posts (id INTEGER PRIMARY KEY, author TEXT REFERENCES users(id), body TEXT, meta TEXT);";
+
+fn world() -> World {
+    let world = World::new(SCHEMA, &["users.id", "posts.meta:$.seen[*]"]);
+    world.source(
+        "INSERT INTO users VALUES ('user_a','Ann'), ('user_b','Bob');
+         WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<20)
+         INSERT INTO posts SELECT i, CASE i%2 WHEN 0 THEN 'user_a' ELSE 'user_b' END, 'text '||i,
+           '{\"seen\":[\"user_a\"]}' FROM c;",
+    );
+    world.journal.mapped("user_a", "user_a2", Origin::Created);
+    world.journal.mapped("user_b", "user_b2", Origin::Created);
+    world
+}
+
+async fn audit(world: &World) -> RowAudit {
+    RowAudit::new(
+        world.reader("source.sqlite"),
+        world.reader("target.sqlite"),
+        Arc::clone(&world.journal) as Arc<dyn Knowledge>,
+        world.layout().await,
+        Unmapped::Hold,
+    )
+}
+
+fn prefixes() -> Vec<Prefix> {
+    vec![Prefix { kind: USER, prefix: "user_".to_owned() }]
+}
+
+#[tokio::test]
+async fn every_kind_of_difference_is_told_by_row_and_column() {
+    let mut world = world();
+    assert_eq!(world.import().await, vec![End::Imported; 2]);
+    let reports = audit(&world).await.tables(&mut |_, _, _| panic!("all is equal")).await.unwrap();
+    assert_eq!((reports[1].equal, reports[1].extra, reports[1].missing), (20, 0, 0));
+
+    world.target(
+        "UPDATE posts SET body = 'other' WHERE id = 3; DELETE FROM posts WHERE id = 4;
+         INSERT INTO posts VALUES (99, 'nobody', 'user_b wrote', NULL);",
+    );
+    world.source("INSERT INTO posts VALUES (21, 'user_a', 'after the export', NULL)");
+    let mut found = Vec::new();
+    let audit = audit(&world).await;
+    let reports = audit
+        .tables(&mut |table, key, finding| found.push((table.to_owned(), key.to_owned(), finding)))
+        .await
+        .unwrap();
+    let posts = &reports[1];
+    assert_eq!(
+        (
+            posts.source_rows,
+            posts.target_rows,
+            posts.equal,
+            posts.missing,
+            posts.different,
+            posts.extra
+        ),
+        (21, 20, 18, 2, 1, 1)
+    );
+    assert_eq!(
+        found,
+        [
+            ("posts".into(), "3".into(), RowFinding::Different(vec!["body".into()])),
+            ("posts".into(), "4".into(), RowFinding::Missing),
+            ("posts".into(), "21".into(), RowFinding::Missing),
+        ]
+    );
+    let broken = audit.broken_references().await.unwrap();
+    assert_eq!((broken[0].table.as_str(), broken[0].rows), ("posts", 1));
+}
+
+#[tokio::test]
+async fn an_id_of_the_source_left_in_the_target_is_found_anywhere() {
+    let mut world = world();
+    world.import().await;
+    let database = world.reader("target.sqlite");
+    let all = Selection { tables: None, exclude: Vec::new() };
+    let schema = schema::read(database.as_ref(), &all).await.unwrap();
+    let mut seen = Vec::new();
+    let known = known_to(world.journal.as_ref());
+    for expected in [0, 3] {
+        seen.clear();
+        let mut see = |s: Sighting| {
+            seen.push((s.table, s.column, s.key, s.whole));
+            ControlFlow::Continue(())
+        };
+        let searched =
+            search(database.as_ref(), &schema, &prefixes(), &known, None, &mut see).await.unwrap();
+        assert_eq!(searched.unchecked, Vec::<String>::new());
+        assert_eq!(seen.len(), expected, "{seen:?}");
+        world.target(
+            "UPDATE posts SET body = 'by user_b, user_b2' WHERE id = 3;
+             UPDATE posts SET body = hex(zeroblob(300)) || ' user_a' WHERE id = 5;
+             UPDATE users SET name = 'user_a' WHERE id = 'user_b2';",
+        );
+    }
+    seen.sort();
+    assert_eq!(seen[0], ("posts".into(), "body".into(), "3".into(), false));
+    assert_eq!(seen[2], ("users".into(), "name".into(), "rowid 2".into(), true));
+}
+
+#[tokio::test]
+async fn undeclared_columns_are_proposed_and_foreign_keys_follow() {
+    let world = world();
+    let database = world.reader("source.sqlite");
+    let schema = schema::read(database.as_ref(), &Selection::default()).await.unwrap();
+    let declared = BTreeMap::from([("users.id".to_owned(), "user".to_owned())]);
+    let ids = IdColumns::resolve(&declared, &schema).unwrap();
+    let follower = ids.of("posts").next().unwrap();
+    assert_eq!(
+        (follower.column.as_str(), follower.follows.as_deref()),
+        ("author", Some("users.id"))
+    );
+    let known = known_to(world.journal.as_ref());
+    let proposals =
+        propose(database.as_ref(), &schema, &ids, &prefixes(), &known, None).await.unwrap();
+    assert_eq!(proposals.len(), 1);
+    assert_eq!((proposals[0].column.as_str(), proposals[0].inside), ("meta", 20));
+
+    let wrong = BTreeMap::from([
+        ("users".to_owned(), "user".to_owned()),
+        ("users.none".to_owned(), "user".to_owned()),
+        ("posts.meta:$x".to_owned(), "user".to_owned()),
+    ]);
+    let errors = IdColumns::resolve(&wrong, &schema).unwrap_err();
+    assert!(matches!(
+        errors.as_slice(),
+        [IdError::Path { .. }, IdError::Form(_), IdError::Missing(_)]
+    ));
+}
+
+#[tokio::test]
+async fn a_plan_counts_and_writes_nothing() {
+    let world = world();
+    world.target(
+        "INSERT INTO users VALUES ('user_a2', 'webhook');
+         INSERT INTO posts VALUES (1, 'user_x', 'live', NULL);",
+    );
+    let moving = State::new(Stage::Exported, Condition::Ready);
+    world.journal.put("user_b", None, None, moving, true);
+    let before = std::fs::read(world.path("target.sqlite")).unwrap();
+    let plans = plan(
+        world.reader("source.sqlite"),
+        world.reader("target.sqlite"),
+        Arc::clone(&world.journal) as Arc<dyn Knowledge>,
+        world.layout().await,
+        Unmapped::Hold,
+    )
+    .await
+    .unwrap();
+    assert_eq!((plans[0].insert, plans[0].replace), (1, 1));
+    assert_eq!((plans[1].rows, plans[1].insert, plans[1].conflict, plans[1].spans), (20, 19, 1, 1));
+    assert_eq!(before, std::fs::read(world.path("target.sqlite")).unwrap());
+}
+
+#[tokio::test]
+async fn schemas_that_do_not_fit_are_refused_in_words() {
+    let world = World::new("CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT, y TEXT)", &[]);
+    world.source("CREATE TABLE b (id TEXT PRIMARY KEY); CREATE VIEW v AS SELECT 1");
+    world.target(
+        "DROP TABLE a; CREATE TABLE a (id INTEGER PRIMARY KEY, x INTEGER, z TEXT NOT NULL);
+         CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END;",
+    );
+    let ours = Selection::default();
+    let source = schema::read(world.reader("source.sqlite").as_ref(), &ours).await.unwrap();
+    let target = schema::read(world.reader("target.sqlite").as_ref(), &ours).await.unwrap();
+    let findings = schema::compare(&source, &target);
+    let mut codes: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Refused)
+        .map(|finding| finding.code.as_str())
+        .collect();
+    codes.sort_unstable();
+    assert_eq!(
+        codes,
+        ["column_missing", "column_type", "column_unknown", "table_missing", "triggers"]
+    );
+    assert!(schema::compare(&source, &source).iter().all(|f| f.severity == Severity::Note));
+}
