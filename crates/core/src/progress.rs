@@ -75,6 +75,15 @@ pub enum Progress {
         /// For how long, when that is known.
         delay: Option<Duration>,
     },
+    /// Both sides are being compared.
+    Verifying {
+        /// Users, or a table.
+        what: String,
+        /// How many were compared so far.
+        done: u64,
+        /// Of how many, when that is known.
+        total: Option<u64>,
+    },
     /// The first interrupt: what is under way ends, nothing new starts.
     Interrupted,
 }

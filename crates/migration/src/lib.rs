@@ -1,1 +1,36 @@
-//! migration
+//! A migration as a program uses it: from a configuration to something that can be checked,
+//! planned, run, watched and verified.
+//!
+//! The command line is one user of this crate; a program that embeds rehome is another. Nothing
+//! here prints, exits, or reads the environment: secrets come in as [`Keys`], progress goes out
+//! through a [`rehome_core::progress::Watch`], results are documents (see [`document`]) that
+//! serialize to the published JSON.
+//!
+//! Reading and writing are apart by type. [`Observed`] holds only the reading side of every
+//! remote: `check`, `plan` and `verify` are its methods, and cannot write. Only [`run()`] makes the
+//! writing side.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test stands outside the walls"))]
+
+mod check;
+pub mod config;
+mod connect;
+pub mod document;
+pub mod error;
+mod finding;
+pub mod ledger;
+mod memory;
+mod observed;
+mod passage;
+mod plan;
+mod run;
+mod settle;
+mod undeclared;
+mod verify;
+
+pub use check::check;
+pub use config::{Config, ConfigError, SecretRef};
+pub use connect::Keys;
+pub use error::Error;
+pub use observed::Observed;
+pub use run::{RunEnd, RunOptions, run};

@@ -276,20 +276,7 @@ impl Lane {
         let room = (batch * 4).max(64).saturating_sub(self.waiting.len() + self.again.len());
         let wanted = batch.saturating_sub(units.len()).min(room);
         if wanted > 0 {
-            let Step { kind, from, .. } = &self.step;
-            let found = self.shared.reader.ready(kind, *from, self.cursor, wanted)?;
-            if let Some(last) = found.last() {
-                self.cursor = last.id;
-            }
-            // Between two rounds the cursor starts over, so what is in hand comes by again.
-            let taken: BTreeSet<UnitId> = units.iter().map(|unit| unit.id).collect();
-            units.extend(found.into_iter().filter(|unit| {
-                !taken.contains(&unit.id)
-                    && !self.handed.contains(&unit.id)
-                    && !self.waiting.contains(unit.id)
-                    && !self.again.contains_key(&unit.id)
-                    && !self.doubts.contains(unit.id)
-            }));
+            self.scan(wanted, &mut units)?;
         }
         if units.is_empty() {
             return Ok(false);
@@ -297,6 +284,36 @@ impl Lane {
         self.shared.board.report(self.index, Report::Busy);
         self.decide(units).await?;
         Ok(true)
+    }
+
+    /// Adds ready units that are not in hand, going on where the last scan ended. Units reach a
+    /// stage in any order, so the scan starts over once before it says that there are none.
+    fn scan(&mut self, wanted: usize, units: &mut Vec<Unit>) -> Result<(), Halt> {
+        let Step { kind, from, .. } = &self.step;
+        let taken: BTreeSet<UnitId> = units.iter().map(|unit| unit.id).collect();
+        let mut from_the_start = self.cursor == UnitId(0);
+        loop {
+            let found = self.shared.reader.ready(kind, *from, self.cursor, wanted)?;
+            let Some(last) = found.last() else {
+                if from_the_start {
+                    return Ok(());
+                }
+                from_the_start = true;
+                self.cursor = UnitId(0);
+                continue;
+            };
+            self.cursor = last.id;
+            units.extend(found.into_iter().filter(|unit| {
+                !taken.contains(&unit.id)
+                    && !self.handed.contains(&unit.id)
+                    && !self.waiting.contains(unit.id)
+                    && !self.again.contains_key(&unit.id)
+                    && !self.doubts.contains(unit.id)
+            }));
+            if units.len() > taken.len() {
+                return Ok(());
+            }
+        }
     }
 
     fn take_again(&mut self) -> Result<Vec<Unit>, Halt> {

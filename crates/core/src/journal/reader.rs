@@ -215,6 +215,38 @@ impl Reader {
         units(&self.lock(), &sql, params![serde_json::json!(names).to_string()])
     }
 
+    /// Of each of these units: what its export wrote, and what its latest effect left behind.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn remembered(
+        &self,
+        ids: &[UnitId],
+    ) -> Result<Vec<(UnitId, serde_json::Value, Option<serde_json::Value>)>, Error> {
+        let rows: Vec<(i64, i64, String, Option<String>)> =
+            self.read("read what units left behind", |conn| {
+                conn.prepare_cached(
+                    "SELECT u.id, e.seq, e.detail, d.detail FROM json_each(?1) n
+                     JOIN unit u ON u.id = n.value JOIN entry e ON e.seq = u.exported_seq
+                     LEFT JOIN entry d ON d.seq = u.done_seq",
+                )?
+                .query_map([serde_json::json!(ids).to_string()], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })?
+                .collect()
+            })?;
+        rows.into_iter()
+            .map(|(id, seq, exported, done)| {
+                let exported: ExportedDetail = parse(seq, Some(&exported))?;
+                let done = match done {
+                    Some(text) => parse::<Detail>(seq, Some(&text))?.data,
+                    None => None,
+                };
+                Ok((UnitId(id), exported.data, done))
+            })
+            .collect()
+    }
+
     /// Held units of which something that they wait for has come, with numbers above `after`.
     ///
     /// # Errors

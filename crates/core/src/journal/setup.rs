@@ -48,30 +48,34 @@ pub(super) fn bind(conn: &Connection, wanted: &Setup, now: i64) -> Result<bool, 
         .map_err(Error::sqlite("write its setup"))?;
         return Ok(true);
     };
-    let differences = differences(&bound, wanted);
+    let differences = bound.differences(wanted);
     if differences.is_empty() { Ok(false) } else { Err(Error::OtherMigration { differences }) }
 }
 
-fn differences(bound: &Setup, wanted: &Setup) -> Vec<Difference> {
-    let mut found = Vec::new();
-    if bound.name != wanted.name {
-        found.push(Difference {
-            what: "name".into(),
-            journal: Some(bound.name.clone()),
-            found: Some(wanted.name.clone()),
-        });
-    }
-    let names: std::collections::BTreeSet<_> =
-        bound.pins.keys().chain(wanted.pins.keys()).collect();
-    for name in names {
-        let (journal, now) = (bound.pins.get(name), wanted.pins.get(name));
-        if journal != now {
+impl Setup {
+    /// In what a migration that is wanted now differs from the one that the journal is bound to.
+    pub fn differences(&self, wanted: &Self) -> Vec<Difference> {
+        let bound = self;
+        let mut found = Vec::new();
+        if bound.name != wanted.name {
             found.push(Difference {
-                what: name.clone(),
-                journal: journal.cloned(),
-                found: now.cloned(),
+                what: "name".into(),
+                journal: Some(bound.name.clone()),
+                found: Some(wanted.name.clone()),
             });
         }
+        let names: std::collections::BTreeSet<_> =
+            bound.pins.keys().chain(wanted.pins.keys()).collect();
+        for name in names {
+            let (journal, now) = (bound.pins.get(name), wanted.pins.get(name));
+            if journal != now {
+                found.push(Difference {
+                    what: name.clone(),
+                    journal: journal.cloned(),
+                    found: now.cloned(),
+                });
+            }
+        }
+        found
     }
-    found
 }

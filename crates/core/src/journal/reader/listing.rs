@@ -346,6 +346,35 @@ impl Reader {
         })
     }
 
+    /// How many entries since a moment (Unix milliseconds) say that a unit advanced. Looks at the
+    /// end of the log only, so it counts 100,000 at most.
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    pub fn advanced_since(&self, moment: i64) -> Result<u64, Error> {
+        self.read("measure its pace", |conn| {
+            conn.prepare_cached(
+                "SELECT count(*) FROM entry
+                 WHERE seq > (SELECT coalesce(max(seq), 0) - 100000 FROM entry)
+                     AND at >= ?1 AND event IN ('advanced', 'done')",
+            )?
+            .query_row([moment], |row| row.get(0))
+        })
+    }
+
+    /// When the latest entry was made, in Unix milliseconds; `None` in an empty log.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn last_at(&self) -> Result<Option<i64>, Error> {
+        self.read("read its last entry", |conn| {
+            conn.prepare_cached(
+                "SELECT max(at) FROM entry WHERE seq = (SELECT max(seq) FROM entry)",
+            )?
+            .query_row([], |row| row.get(0))
+        })
+    }
+
     /// The latest note of this word, and when it was made, in Unix milliseconds.
     ///
     /// # Errors

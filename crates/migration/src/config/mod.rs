@@ -1,0 +1,334 @@
+//! `rehome.toml`, understood.
+//!
+//! Parsing is strict: an unknown key, a wrong type or a value that means nothing is an error
+//! that shows the place in the file. What can be judged without looking at a remote is judged
+//! here; what needs one (whether a declared column exists) is judged by `check`.
+
+mod place;
+mod rate;
+mod secret;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rehome_clerk::{Attribute, ExternalId, OnExisting, UserPolicy};
+use rehome_records::policy::Unmapped;
+use serde::Deserialize;
+
+pub use rate::RateLimit;
+pub use secret::SecretRef;
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not the TOML that is expected. The text shows line and column.
+    #[error("{} cannot be understood\n{message}", .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The place and what is wrong there, over several lines.
+        message: String,
+    },
+    /// Its parts do not fit together.
+    #[error("{}: {message}", .path.display())]
+    Meaning {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the file lies; relative paths start there.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// The migration itself.
+    pub migration: MigrationConfig,
+    /// Where everything comes from.
+    pub source: Side,
+    /// Where everything goes.
+    pub target: Side,
+    /// What happens to users.
+    #[serde(default)]
+    pub users: UsersConfig,
+    /// What happens to rows.
+    #[serde(default)]
+    pub records: Option<RecordsConfig>,
+}
+
+/// `[migration]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MigrationConfig {
+    /// What the migration is called; part of what a journal is bound to.
+    pub name: String,
+    /// The journal's path; by default `<name>.journal` beside the configuration.
+    pub journal: Option<PathBuf>,
+}
+
+/// `[source.…]` or `[target.…]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Side {
+    /// The Clerk instance.
+    pub clerk: ClerkConfig,
+    /// The database, if rows move too.
+    pub database: Option<DatabaseConfig>,
+}
+
+/// `[source.clerk]` or `[target.clerk]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClerkConfig {
+    /// Where the instance's secret key is to be had.
+    pub secret_key: SecretRef,
+    /// The API's address without `/v1`.
+    #[serde(default = "clerk_url")]
+    pub api_url: String,
+    /// The publishable key: public, used to say which application is meant.
+    pub publishable_key: Option<String>,
+    /// How much of the rate limit may be used; the rest stays with the live application.
+    #[serde(default = "share")]
+    pub rate_share: Share,
+    /// The rate limit, when it is not the one of the instance's environment.
+    pub rate_limit: Option<RateLimit>,
+}
+
+fn clerk_url() -> String {
+    rehome_clerk::http::DEFAULT_API_URL.to_owned()
+}
+
+fn share() -> Share {
+    Share(0.9)
+}
+
+/// A share above 0 and up to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Share(pub f64);
+
+impl TryFrom<f64> for Share {
+    type Error = String;
+
+    fn try_from(value: f64) -> Result<Self, String> {
+        if value > 0.0 && value <= 1.0 {
+            Ok(Self(value))
+        } else {
+            Err(format!("{value} is not a share above 0 and up to 1"))
+        }
+    }
+}
+
+/// `[source.database]` or `[target.database]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum DatabaseConfig {
+    /// Cloudflare D1 over its REST API.
+    D1 {
+        /// The account's id.
+        account_id: String,
+        /// The database's name or uuid.
+        database: String,
+        /// Where the API token is to be had.
+        api_token: SecretRef,
+        /// The API's address, when it is not Cloudflare's.
+        #[serde(default = "d1_url")]
+        api_url: String,
+        /// Cloudflare's rate limit, when it is not the published one.
+        rate_limit: Option<RateLimit>,
+    },
+    /// A SQLite file.
+    Sqlite {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+fn d1_url() -> String {
+    rehome_records::d1::API_URL.to_owned()
+}
+
+/// `[users]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UsersConfig {
+    /// What to do with a user who is in the target already.
+    pub on_existing: OnExisting,
+    /// What becomes the target's `external_id`.
+    pub external_id: ExternalId,
+    /// Attributes that may be left out where the target refuses them.
+    pub without: BTreeSet<Attribute>,
+}
+
+impl UsersConfig {
+    /// The policy that the workers for users follow.
+    pub fn policy(&self) -> UserPolicy {
+        UserPolicy {
+            on_existing: self.on_existing,
+            external_id: self.external_id,
+            without: self.without.clone(),
+        }
+    }
+}
+
+/// How rows are moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordsMode {
+    /// From one database into another.
+    #[default]
+    Copy,
+}
+
+/// `[records]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordsConfig {
+    /// How rows are moved.
+    #[serde(default)]
+    pub mode: RecordsMode,
+    /// What to do with a row that names a user without a counterpart.
+    #[serde(default)]
+    pub on_unmapped: Unmapped,
+    /// Only these tables.
+    pub tables: Option<Vec<String>>,
+    /// Not these tables.
+    #[serde(default = "excluded")]
+    pub exclude: Vec<String>,
+    /// Columns (`table.column`) in which ids of the source may stay as they are: a log that
+    /// speaks of the past, for example.
+    #[serde(default)]
+    pub leave_ids: Vec<String>,
+    /// Which columns carry which ids.
+    #[serde(default)]
+    pub ids: BTreeMap<String, String>,
+}
+
+fn excluded() -> Vec<String> {
+    rehome_records::schema::Selection::default().exclude
+}
+
+impl RecordsConfig {
+    /// Whether ids of the source may stay in this column.
+    pub fn leaves(&self, table: &str, column: &str) -> bool {
+        let place = format!("{table}.{column}");
+        self.leave_ids.iter().any(|left| left.eq_ignore_ascii_case(&place))
+    }
+
+    /// Which tables are meant.
+    pub fn selection(&self) -> rehome_records::schema::Selection {
+        rehome_records::schema::Selection {
+            tables: self.tables.clone(),
+            exclude: self.exclude.clone(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and understands the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the place in the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// Understands the text of a configuration that lies at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the place in the file.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            message: place::show(text, error.span(), error.message()),
+        })?;
+        config.path = path.to_owned();
+        config.judge()?;
+        Ok(config)
+    }
+
+    fn judge(&self) -> Result<(), ConfigError> {
+        let refuse = |message: String, hint: &str| {
+            Err(ConfigError::Meaning { path: self.path.clone(), message, hint: hint.to_owned() })
+        };
+        if self.migration.name.trim().is_empty() {
+            return refuse("`migration.name` is empty".into(), "give the migration a name");
+        }
+        if self.migration.journal.is_none() && self.migration.name.contains(['/', '\\', '\0']) {
+            return refuse(
+                format!("the name {:?} cannot be a file's name", self.migration.name),
+                "choose another name, or set `migration.journal`",
+            );
+        }
+        let both = (self.source.database.is_some(), self.target.database.is_some());
+        match (both, self.records.is_some()) {
+            ((true, true), true) | ((false, false), false) => {}
+            ((true, true), false) => {
+                return refuse(
+                    "there are two databases, but no `[records]`".into(),
+                    "add `[records]` with `[records.ids]`, or remove the databases",
+                );
+            }
+            ((false, false), true) => {
+                return refuse(
+                    "there is `[records]`, but no database".into(),
+                    "add `[source.database]` and `[target.database]`, or remove `[records]`",
+                );
+            }
+            ((source, _), _) => {
+                let missing = if source { "target" } else { "source" };
+                return refuse(
+                    format!("there is no `[{missing}.database]`"),
+                    "rows move from a source database into a target database: give both",
+                );
+            }
+        }
+        for (place, kind) in self.records.iter().flat_map(|records| &records.ids) {
+            if kind != rehome_clerk::USER.as_str() {
+                return refuse(
+                    format!("`records.ids`: {place:?} is declared as {kind:?}"),
+                    "the kind that this version moves is \"user\"",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder that relative paths start from.
+    pub fn folder(&self) -> &Path {
+        match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        }
+    }
+
+    /// Where the journal is.
+    pub fn journal_path(&self) -> PathBuf {
+        let name = self
+            .migration
+            .journal
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(format!("{}.journal", self.migration.name)));
+        self.folder().join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

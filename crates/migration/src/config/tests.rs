@@ -1,0 +1,71 @@
+use super::*;
+
+const GOOD: &str = r#"
+[migration]
+name = "test-to-live"
+
+[source.clerk]
+secret_key = "env:SOURCE_KEY"
+
+[target.clerk]
+secret_key = "pass:app/clerk"
+rate_limit = "1000/10s"
+
+[source.database]
+kind = "sqlite"
+path = "source.sqlite"
+
+[target.database]
+kind = "sqlite"
+path = "target.sqlite"
+
+[records.ids]
+"users.clerk_id" = "user"
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("folder/rehome.toml"), text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_good_file_has_safe_defaults() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.journal_path(), Path::new("folder/test-to-live.journal"));
+    assert_eq!(config.users.on_existing, OnExisting::Adopt);
+    assert!((config.target.clerk.rate_share.0 - 0.9).abs() < f64::EPSILON);
+    let records = config.records.unwrap();
+    assert_eq!(records.on_unmapped, Unmapped::Hold);
+    assert_eq!(records.exclude, ["d1_migrations"]);
+}
+
+#[test]
+fn mistakes_are_shown_where_they_stand() {
+    for (name, from, to) in [
+        ("unknown_key", "rate_limit =", "rate_limits ="),
+        ("wrong_type", "name = \"test-to-live\"", "name = 5"),
+        ("plain_secret", "env:SOURCE_KEY", "sk_test_123"),
+        ("bad_rate", "1000/10s", "fast"),
+        ("bad_toml", "[target.clerk]", "[target.clerk"),
+        (
+            "no_target_database",
+            "[target.database]\nkind = \"sqlite\"\npath = \"target.sqlite\"",
+            "",
+        ),
+        ("unknown_kind", "= \"user\"", "= \"usr\""),
+        ("bad_database", "kind = \"sqlite\"\npath = \"source.sqlite\"", "kind = \"oracle\""),
+    ] {
+        assert!(GOOD.contains(from), "{name}");
+        let error = parse(&GOOD.replace(from, to)).unwrap_err();
+        assert!(!error.contains("sk_test_123"), "a pasted secret is not repeated");
+        insta::assert_snapshot!(name, error);
+    }
+}
+
+#[test]
+fn rates_read_as_people_write_them() {
+    assert_eq!("1200/5m".parse::<RateLimit>().unwrap().to_string(), "1200/300s");
+    assert_eq!("100/s".parse::<RateLimit>().unwrap().to_string(), "100/1s");
+    for wrong in ["", "5", "0/10s", "5/0s", "5/10", "-1/s", "5/99999999999999999999h"] {
+        assert!(wrong.parse::<RateLimit>().is_err(), "{wrong}");
+    }
+}

@@ -1,0 +1,290 @@
+//! From a configuration and its keys to remotes that answer.
+//!
+//! Each remote is first made for reading. The writing side is a second value, made from the
+//! same parts by [`Remotes::writing`], which only a run calls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rehome_clerk::{Connection, HttpWire, Reader, Transport, Writer};
+use rehome_core::clock::Clock;
+use rehome_core::journal::Setup;
+use rehome_core::pacer::{Pacer, Rate};
+use rehome_records::d1::{D1Config, D1Reader, D1Writer};
+use rehome_records::ids::IdColumns;
+use rehome_records::layout::Layout;
+use rehome_records::schema::{self, Schema, Selection};
+use rehome_records::sqlite::{SqliteReader, SqliteWriter};
+use rehome_records::{ReadDatabase, WriteDatabase};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::config::{ClerkConfig, Config, DatabaseConfig, RateLimit, RecordsConfig};
+use crate::document::Finding;
+use crate::error::Error;
+use crate::finding;
+
+/// The secrets that a migration needs, resolved by the caller.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The source instance's secret key.
+    pub source_clerk: SecretString,
+    /// The target instance's secret key.
+    pub target_clerk: SecretString,
+    /// The source database's API token, for D1.
+    pub source_database: Option<SecretString>,
+    /// The target database's API token, for D1.
+    pub target_database: Option<SecretString>,
+}
+
+/// One Clerk instance, for reading.
+pub(crate) struct Instance {
+    pub(crate) reader: Reader,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) rate: Rate,
+    pub(crate) id: String,
+    pub(crate) environment: String,
+}
+
+/// Both databases, for reading, and how rows travel between them.
+pub(crate) struct Databases {
+    pub(crate) source: Arc<dyn ReadDatabase>,
+    pub(crate) target: Arc<dyn ReadDatabase>,
+    pub(crate) source_schema: Schema,
+    pub(crate) ids: IdColumns,
+    pub(crate) layout: Arc<Layout>,
+    /// What was found when the schemas were compared and the ids resolved.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Everything a migration talks to, for reading.
+pub(crate) struct Remotes {
+    pub(crate) source: Instance,
+    pub(crate) target: Instance,
+    pub(crate) databases: Option<Databases>,
+}
+
+/// What a run may do besides.
+pub(crate) struct Writing {
+    pub(crate) users: Writer,
+    pub(crate) database: Option<Arc<dyn WriteDatabase>>,
+}
+
+/// How a person knows the remotes.
+pub(crate) const SOURCE_CLERK: &str = "source Clerk instance";
+/// See [`SOURCE_CLERK`].
+pub(crate) const TARGET_CLERK: &str = "target Clerk instance";
+const SOURCE_DATABASE: &str = "source database";
+const TARGET_DATABASE: &str = "target database";
+
+impl Remotes {
+    /// Connects everything and asks each remote who it is.
+    pub(crate) async fn connect(
+        config: &Config,
+        keys: &Keys,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let source = source_instance(config, keys, clock).await?;
+        let target = target_instance(config, keys, clock).await?;
+        let databases = both_databases(config, keys).await?;
+        Ok(Self { source, target, databases })
+    }
+
+    /// The writing side.
+    pub(crate) async fn writing(&self, config: &Config, keys: &Keys) -> Result<Writing, Error> {
+        let users = Writer::new(Arc::clone(&self.target.transport), self.target.reader.clone());
+        let database = match (&config.target.database, &self.databases) {
+            (Some(target), Some(_)) => {
+                let token = keys.target_database.as_ref();
+                Some(writing(config, target, TARGET_DATABASE, token).await?)
+            }
+            _ => None,
+        };
+        Ok(Writing { users, database })
+    }
+
+    /// What the journal is bound to: the remotes, and every setting that changes what its
+    /// entries mean.
+    pub(crate) fn setup(&self, config: &Config) -> Setup {
+        let users = &config.users;
+        let mut pins = BTreeMap::from([
+            ("source instance".to_owned(), self.source.id.clone()),
+            ("target instance".to_owned(), self.target.id.clone()),
+            ("users.external_id".to_owned(), word(&users.external_id)),
+        ]);
+        if let (Some(databases), Some(records)) = (&self.databases, &config.records) {
+            let name = |database: &Arc<dyn ReadDatabase>| database.identity().id.clone();
+            pins.insert("source database".to_owned(), name(&databases.source));
+            pins.insert("target database".to_owned(), name(&databases.target));
+            pins.insert("records.on_unmapped".to_owned(), word(&records.on_unmapped));
+            pins.insert("records.ids".to_owned(), word(&records.ids));
+            pins.insert(
+                "tables".to_owned(),
+                databases
+                    .layout
+                    .tables
+                    .iter()
+                    .map(|table| table.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            );
+        }
+        Setup { name: config.migration.name.clone(), pins }
+    }
+}
+
+/// Connects the source instance.
+pub(crate) async fn source_instance(
+    config: &Config,
+    keys: &Keys,
+    clock: &Arc<dyn Clock>,
+) -> Result<Instance, Error> {
+    instance(SOURCE_CLERK, &config.source.clerk, &keys.source_clerk, clock).await
+}
+
+/// Connects the target instance.
+pub(crate) async fn target_instance(
+    config: &Config,
+    keys: &Keys,
+    clock: &Arc<dyn Clock>,
+) -> Result<Instance, Error> {
+    instance(TARGET_CLERK, &config.target.clerk, &keys.target_clerk, clock).await
+}
+
+/// Opens both databases for reading, when the configuration has them.
+pub(crate) async fn both_databases(
+    config: &Config,
+    keys: &Keys,
+) -> Result<Option<Databases>, Error> {
+    let (Some(source), Some(target), Some(records)) =
+        (&config.source.database, &config.target.database, &config.records)
+    else {
+        return Ok(None);
+    };
+    let source = reading(config, source, SOURCE_DATABASE, keys.source_database.as_ref()).await?;
+    let target = reading(config, target, TARGET_DATABASE, keys.target_database.as_ref()).await?;
+    databases(source, target, records).await.map(Some)
+}
+
+/// A setting as it stands in the configuration.
+fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// <https://clerk.com/docs/guides/how-clerk-works/system-limits>: requests to the Backend API
+/// per instance, by environment; a production key starts with `sk_live_`.
+fn rate(config: &ClerkConfig, key: &SecretString) -> Rate {
+    let window = Duration::from_secs(10);
+    match config.rate_limit {
+        Some(limit) => limit.0,
+        None if key.expose_secret().starts_with("sk_live_") => Rate { requests: 1000, window },
+        None => Rate { requests: 100, window },
+    }
+}
+
+async fn instance(
+    role: &'static str,
+    config: &ClerkConfig,
+    key: &SecretString,
+    clock: &Arc<dyn Clock>,
+) -> Result<Instance, Error> {
+    let unusable = |message: String| Error::Key { role, message };
+    let value = key.expose_secret();
+    if value.starts_with("pk_") {
+        return Err(unusable("it is a publishable key; the secret one starts with sk_".into()));
+    }
+    let rate = rate(config, key);
+    let pacer = Arc::new(Pacer::new(rate, config.rate_share.0));
+    let wire = HttpWire::new(&Connection::new(&config.api_url, key.clone()))
+        .map_err(|error| unusable(error.to_string()))?;
+    let transport = Arc::new(Transport::new(role, Box::new(wire), pacer, Arc::clone(clock)));
+    let reader = Reader::new(Arc::clone(&transport));
+    let found = reader.instance().await?;
+    Ok(Instance { reader, transport, rate, id: found.id, environment: found.environment_type })
+}
+
+/// What is needed to reach a D1 database. The caller resolved the token, because the
+/// configuration names it.
+fn d1_config(
+    role: &'static str,
+    account_id: &str,
+    database: &str,
+    api_url: &str,
+    rate_limit: Option<RateLimit>,
+    token: Option<&SecretString>,
+) -> Result<D1Config, Error> {
+    let token =
+        token.cloned().ok_or(Error::Key { role, message: "no API token was given".into() })?;
+    let mut config = D1Config::new(account_id, database, token, role);
+    api_url.clone_into(&mut config.api_url);
+    if let Some(limit) = rate_limit {
+        config.pacer = Arc::new(Pacer::new(limit.0, 1.0));
+    }
+    Ok(config)
+}
+
+async fn reading(
+    config: &Config,
+    database: &DatabaseConfig,
+    role: &'static str,
+    token: Option<&SecretString>,
+) -> Result<Arc<dyn ReadDatabase>, Error> {
+    match database {
+        DatabaseConfig::Sqlite { path } => {
+            let path = config.folder().join(path);
+            let opened = SqliteReader::open(&path);
+            Ok(Arc::new(opened.map_err(|source| Error::Database { role, path, source })?))
+        }
+        DatabaseConfig::D1 { account_id, database, api_url, rate_limit, .. } => {
+            let d1 = d1_config(role, account_id, database, api_url, *rate_limit, token)?;
+            Ok(Arc::new(D1Reader::connect(d1).await?))
+        }
+    }
+}
+
+async fn writing(
+    config: &Config,
+    database: &DatabaseConfig,
+    role: &'static str,
+    token: Option<&SecretString>,
+) -> Result<Arc<dyn WriteDatabase>, Error> {
+    match database {
+        DatabaseConfig::Sqlite { path } => {
+            let path = config.folder().join(path);
+            let opened = SqliteWriter::open(&path);
+            Ok(Arc::new(opened.map_err(|source| Error::Database { role, path, source })?))
+        }
+        DatabaseConfig::D1 { account_id, database, api_url, rate_limit, .. } => {
+            let d1 = d1_config(role, account_id, database, api_url, *rate_limit, token)?;
+            Ok(Arc::new(D1Writer::connect(d1).await?))
+        }
+    }
+}
+
+async fn databases(
+    source: Arc<dyn ReadDatabase>,
+    target: Arc<dyn ReadDatabase>,
+    records: &RecordsConfig,
+) -> Result<Databases, Error> {
+    let source_schema = schema::read(source.as_ref(), &records.selection()).await?;
+    let all = Selection { tables: None, exclude: Vec::new() };
+    let target_schema = schema::read(target.as_ref(), &all).await?;
+    let mut findings: Vec<Finding> =
+        schema::compare(&source_schema, &target_schema).into_iter().map(finding::schema).collect();
+    let ids = match IdColumns::resolve(&records.ids, &source_schema) {
+        Ok(ids) => ids,
+        Err(errors) => {
+            findings.extend(errors.iter().map(finding::id_column));
+            IdColumns::default()
+        }
+    };
+    let layout = Arc::new(Layout::new(&source_schema, &target_schema, &ids));
+    if source.identity().id == target.identity().id {
+        findings.push(finding::same_database(source.identity()));
+    }
+    Ok(Databases { source, target, source_schema, ids, layout, findings })
+}

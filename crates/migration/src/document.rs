@@ -1,0 +1,337 @@
+//! What machines read: the documents behind `--json`. Their field names are promises; each has a
+//! JSON Schema in `docs/schema/`, made from these types.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How many units of one kind stand where. Each unit is counted once.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct UnitCounts {
+    /// In the journal, nothing done yet.
+    pub exported: u64,
+    /// An account exists.
+    pub created: u64,
+    /// The pair of ids is proven.
+    pub mapped: u64,
+    /// Everything that mentions it is in the target.
+    pub imported: u64,
+    /// Both sides were compared.
+    pub verified: u64,
+    /// Refused, for a reason that time alone will not mend.
+    pub failed: u64,
+    /// Waits for another unit.
+    pub held: u64,
+    /// Taken out, by a person or by policy.
+    pub skipped: u64,
+    /// Cannot be undone safely.
+    pub stuck: u64,
+    /// Undone.
+    pub rolled_back: u64,
+    /// All of them.
+    pub total: u64,
+    /// Of the moving ones: how many have an effect whose outcome is not known.
+    pub in_doubt: u64,
+}
+
+/// How far a table has come, in rows.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TableCounts {
+    /// Rows that the export found.
+    pub rows: u64,
+    /// Rows of spans that are in the target completely.
+    pub imported: u64,
+    /// Spans of which something is held or failed.
+    pub waiting_spans: u64,
+}
+
+/// Requests sent by all runs of this migration.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RequestCounts {
+    /// To the source Clerk instance.
+    pub source: u64,
+    /// To the target Clerk instance.
+    pub target: u64,
+    /// To the source database.
+    pub source_database: u64,
+    /// To the target database.
+    pub target_database: u64,
+}
+
+/// `status --json`
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// The migration's name.
+    pub migration: String,
+    /// Where its journal is.
+    pub journal: String,
+    /// Whether everything has arrived and was verified (or was taken out).
+    pub complete: bool,
+    /// Whether a run is on just now, and whose.
+    pub running: Option<String>,
+    /// By kind.
+    pub units: BTreeMap<String, UnitCounts>,
+    /// By kind: pairs of ids that are proven.
+    pub mapping: BTreeMap<String, u64>,
+    /// By table.
+    pub tables: BTreeMap<String, TableCounts>,
+    /// By kind: how many units the source is thought to hold, while it is still being read.
+    pub expected: BTreeMap<String, u64>,
+    /// By remote.
+    pub requests: RequestCounts,
+    /// Units that advanced in the last minute.
+    pub advanced_last_minute: u64,
+    /// Seconds until users are done at the present rate; absent when nothing moves.
+    pub eta_seconds: Option<u64>,
+    /// Failures and holds by code.
+    pub codes: BTreeMap<String, u64>,
+}
+
+/// One element of `failures --json`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct FailureDoc {
+    /// The unit's kind.
+    pub kind: String,
+    /// Its source id.
+    pub source_id: String,
+    /// Its address, for a user.
+    pub email: Option<String>,
+    /// `failed`, `held`, `skipped` or `stuck`.
+    pub state: String,
+    /// How far it came.
+    pub stage: String,
+    /// A stable word to group by.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Attempts so far.
+    pub attempts: u32,
+}
+
+/// One line or element of `map`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct MapDoc {
+    /// The unit's kind.
+    pub kind: String,
+    /// Its id in the source.
+    pub source_id: String,
+    /// Its id in the target.
+    pub target_id: String,
+    /// `created` or `adopted`.
+    pub origin: String,
+    /// Its address, where it has one.
+    pub email: Option<String>,
+}
+
+/// One entry of a unit's history.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HistoryDoc {
+    /// Its place in the log.
+    pub seq: i64,
+    /// When, RFC 3339.
+    pub at: String,
+    /// What happened.
+    pub event: String,
+    /// From which stage.
+    pub from: Option<String>,
+    /// To which stage.
+    pub to: Option<String>,
+    /// Which attempt it belongs to.
+    pub attempt: u32,
+    /// With what, as the journal has it.
+    pub detail: serde_json::Value,
+}
+
+/// `show --json`
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct UnitDoc {
+    /// The unit's kind.
+    pub kind: String,
+    /// Its id in the source.
+    pub source_id: String,
+    /// Its id in the target.
+    pub target_id: Option<String>,
+    /// `created` or `adopted`.
+    pub origin: Option<String>,
+    /// How a person recognises it.
+    pub label: Option<String>,
+    /// How far it came.
+    pub stage: String,
+    /// What it is doing there.
+    pub condition: String,
+    /// Why it stands still.
+    pub failure: Option<FailureDoc>,
+    /// What it waits for, in words.
+    pub waits: Vec<String>,
+    /// What the export knows of it.
+    pub data: serde_json::Value,
+    /// Everything that happened to it.
+    pub history: Vec<HistoryDoc>,
+}
+
+/// How one table compares.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TableVerdict {
+    /// Rows of the source.
+    pub source_rows: u64,
+    /// Rows of the target.
+    pub target_rows: u64,
+    /// `=`
+    pub equal: u64,
+    /// `-`
+    pub missing: u64,
+    /// `+`
+    pub extra: u64,
+    /// `*`
+    pub different: u64,
+    /// `!`
+    pub unchecked: u64,
+}
+
+/// `verify --json`. The sums count users and rows together.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    /// `=`: the same on both sides.
+    pub equal: u64,
+    /// `-`: missing in the target.
+    pub missing: u64,
+    /// `+`: only in the target. Not a fault by itself: the target may have data of its own.
+    pub extra: u64,
+    /// `*`: differs.
+    pub different: u64,
+    /// `!`: could not be checked.
+    pub unchecked: u64,
+    /// Users alone.
+    pub users: TableVerdict,
+    /// By table.
+    pub tables: BTreeMap<String, TableVerdict>,
+    /// Source ids that still stand somewhere in the target's carried tables.
+    pub orphan_ids: u64,
+    /// Rows of the target whose foreign key points nowhere.
+    pub broken_references: u64,
+    /// Whether nothing is missing, different, unchecked, orphaned or broken.
+    pub ok: bool,
+}
+
+/// One `= + - * !` line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct VerdictLine {
+    /// One of `=`, `+`, `-`, `*`, `!`.
+    pub mark: char,
+    /// `user`, or the table.
+    pub what: String,
+    /// The source id or the row's key; the target's, for `+`.
+    pub key: String,
+    /// In what it differs, or why it could not be checked.
+    pub detail: Option<String>,
+}
+
+/// How much a finding of `check` matters.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Good to know.
+    Note,
+    /// May surprise.
+    Warning,
+    /// Nothing is written while it is so.
+    Refused,
+}
+
+/// One finding of `check`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// A stable word.
+    pub code: String,
+    /// What was found.
+    pub message: String,
+    /// Why it matters and what to do; absent when all is well.
+    pub hint: Option<String>,
+}
+
+/// `check --json`
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct CheckDoc {
+    /// Whether a run may start.
+    pub ok: bool,
+    /// Everything that was looked at.
+    pub findings: Vec<Finding>,
+}
+
+/// What a run would do with the users.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct UserPlan {
+    /// Users of the source.
+    pub total: u64,
+    /// Those that are done already, by the journal.
+    pub done: u64,
+    /// Would be created.
+    pub create: u64,
+    /// Have an account in the target that would be adopted.
+    pub adopt: u64,
+    /// Have one and would be left out, by policy.
+    pub skip: u64,
+    /// Would fail, by code.
+    pub fail: BTreeMap<String, u64>,
+    /// Attributes that the target cannot be given, by name: how many users have them.
+    pub not_carried: BTreeMap<String, u64>,
+}
+
+/// What a run would do with the rows of one table.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TablePlan {
+    /// Rows of the source.
+    pub rows: u64,
+    /// Rows that stand in the target before.
+    pub target_rows: u64,
+    /// Would be inserted.
+    pub insert: u64,
+    /// Are there already.
+    pub equal: u64,
+    /// Would take the place of a row that the application's webhook made for a new account.
+    pub replace: u64,
+    /// Stand against a row of the application's own: would fail.
+    pub conflict: u64,
+    /// Name somebody who would not be mapped: would wait.
+    pub held: u64,
+    /// Would be left out, by policy.
+    pub skipped: u64,
+    /// Some of the conflicts, in words.
+    pub conflicts: Vec<String>,
+    /// Columns whose ids would be rewritten.
+    pub id_columns: Vec<String>,
+}
+
+/// `plan --json`
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PlanDoc {
+    /// The migration's name.
+    pub migration: String,
+    /// What it would be bound to.
+    pub pins: BTreeMap<String, String>,
+    /// What the source and target held; a run with this plan refuses when it has changed.
+    pub fingerprint: String,
+    /// Users.
+    pub users: UserPlan,
+    /// By table, in copy order.
+    pub tables: BTreeMap<String, TablePlan>,
+    /// The copy order.
+    pub order: Vec<String>,
+    /// Undeclared places that hold source ids. A run is refused while there are any.
+    pub undeclared: Vec<String>,
+    /// Requests to the target that a run would send, about.
+    pub requests: u64,
+    /// How long that takes at the allowed rate, about, in seconds.
+    pub seconds: u64,
+    /// Whether a run may start.
+    pub ok: bool,
+}

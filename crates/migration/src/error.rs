@@ -1,0 +1,70 @@
+//! What can go wrong, sorted by what a person can do about it.
+
+use std::path::PathBuf;
+
+use rehome_core::{Halt, journal};
+
+use crate::config::ConfigError;
+use crate::document::Finding;
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A secret's value cannot be used.
+    #[error("the {role} cannot be used: {message}")]
+    Key {
+        /// Which one.
+        role: &'static str,
+        /// What is wrong with it; never the value.
+        message: String,
+    },
+    /// A database cannot be opened.
+    #[error("cannot open the {role} {}", .path.display())]
+    Database {
+        /// Source or target database.
+        role: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What stood in the way.
+        #[source]
+        source: rehome_records::sqlite::OpenError,
+    },
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// A run could not go on.
+    #[error(transparent)]
+    Halt(Halt),
+    /// Preflight found reasons not to start.
+    #[error("{} of the preflight checks refuse", .0.len())]
+    Refused(Vec<Finding>),
+    /// The plan was made for something else than what is there now.
+    #[error("the plan is stale: {0}")]
+    StalePlan(String),
+    /// No unit goes by this name.
+    #[error("the journal knows nothing by the name {0:?}")]
+    UnknownKey(String),
+    /// The unit cannot be put back or taken out where it stands.
+    #[error("{key} cannot be {wanted}: it is {state}")]
+    NotNow {
+        /// The unit.
+        key: String,
+        /// What was asked for.
+        wanted: &'static str,
+        /// Where it stands.
+        state: String,
+    },
+}
+
+impl From<Halt> for Error {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Journal(error) => Self::Journal(error),
+            other => Self::Halt(other),
+        }
+    }
+}

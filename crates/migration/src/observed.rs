@@ -1,0 +1,93 @@
+//! The reading side of a migration: it can be looked at, planned and verified, and has no means
+//! to write to any remote.
+
+use std::sync::Arc;
+
+use rehome_core::clock::Clock;
+use rehome_core::journal::{self, Reader};
+use rehome_core::progress::Watcher;
+
+use crate::config::Config;
+use crate::connect::{Keys, Remotes};
+use crate::document::{PlanDoc, Verdict, VerdictLine};
+use crate::error::Error;
+use crate::{plan, verify};
+
+/// A migration whose remotes answer, for reading.
+pub struct Observed {
+    config: Config,
+    remotes: Remotes,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Observed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Observed")
+            .field("migration", &self.config.migration.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Observed {
+    /// Connects every remote for reading and asks it who it is.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub async fn connect(
+        config: &Config,
+        keys: &Keys,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let remotes = Remotes::connect(config, keys, &clock).await?;
+        Ok(Self { config: config.clone(), remotes, clock })
+    }
+
+    /// The target instance: its id, and whether it is a production instance.
+    pub fn target(&self) -> (&str, bool) {
+        (&self.remotes.target.id, self.remotes.target.environment == "production")
+    }
+
+    /// The source instance's id.
+    pub fn source(&self) -> &str {
+        &self.remotes.source.id
+    }
+
+    /// What a run would do. Reads every source user and every row.
+    ///
+    /// # Errors
+    /// When a remote cannot be read, or the scratch journal not be written.
+    pub async fn plan(&self, watcher: &Watcher) -> Result<PlanDoc, Error> {
+        plan::plan(&self.config, &self.remotes, watcher, &self.clock).await
+    }
+
+    /// Compares both sides afresh. `each` hears of every user, and of every row that is not
+    /// equal.
+    ///
+    /// # Errors
+    /// When there is no journal, when it belongs to another migration, or when a remote cannot
+    /// be read.
+    pub async fn verify(
+        &self,
+        watcher: &Watcher,
+        each: &mut (dyn FnMut(VerdictLine) + Send),
+    ) -> Result<Verdict, Error> {
+        let reader = Arc::new(Reader::open(&self.config.journal_path())?);
+        let wanted = self.remotes.setup(&self.config);
+        let bound = reader.setup()?.unwrap_or_default();
+        let differences = bound.differences(&wanted);
+        if !differences.is_empty() {
+            return Err(journal::Error::OtherMigration { differences }.into());
+        }
+        let mut verdict = Verdict::default();
+        verify::users(&self.config, &self.remotes, &reader, watcher, &mut |finding| {
+            verify::count(&mut verdict, &finding.line);
+            each(finding.line);
+        })
+        .await?;
+        if let (Some(databases), Some(records)) = (&self.remotes.databases, &self.config.records) {
+            verify::rows(databases, records, &reader, watcher, &mut verdict, each).await?;
+        }
+        verify::sum(&mut verdict);
+        Ok(verdict)
+    }
+}

@@ -1,0 +1,252 @@
+//! A run: the same call starts a migration and resumes it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rehome_clerk::{CreateUsers, MapUsers, USER, UserSource};
+use rehome_core::clock::Clock;
+use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
+use rehome_core::journal::{Change, Journal, Reader, Selection};
+use rehome_core::progress::Watcher;
+use rehome_core::{Knowledge, Stage};
+use rehome_records::WriteDatabase;
+use rehome_records::import::{ImportSpans, SettleMentions};
+use rehome_records::span::SpanSource;
+
+use crate::config::Config;
+use crate::connect::{Databases, Keys, Remotes, Writing};
+use crate::document::{PlanDoc, RequestCounts, Severity, Status, Verdict};
+use crate::error::Error;
+use crate::ledger::{self, REQUESTS};
+use crate::passage::Passage;
+use crate::{finding, plan, settle, undeclared};
+
+/// How many spans are written at once. The target has one writer; a second span is read and
+/// judged while the first is written.
+const SPANS_AT_ONCE: usize = 2;
+/// How often the number of requests is journaled during a run.
+const TICK: Duration = Duration::from_secs(15);
+
+/// What a run is asked to do.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// How far units are moved.
+    pub until: Stage,
+    /// Only the first so many users, and their rows.
+    pub limit: Option<u64>,
+    /// Only these users, by source id or address, and their rows.
+    pub only: Vec<String>,
+    /// The plan that was agreed to; a run refuses when it is stale.
+    pub plan: Option<PlanDoc>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { until: Stage::Verified, limit: None, only: Vec::new(), plan: None }
+    }
+}
+
+impl RunOptions {
+    fn selection(&self) -> Selection {
+        if !self.only.is_empty() {
+            let names = self.only.iter().flat_map(|key| ledger::names(key)).collect();
+            return Selection::Only { kind: USER, names };
+        }
+        match self.limit {
+            Some(count) => Selection::First { kind: USER, count },
+            None => Selection::All,
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct RunEnd {
+    /// Whether it came to its end or was interrupted.
+    pub finish: Finish,
+    /// Where everything stands now.
+    pub status: Status,
+    /// What the comparison found, when the run came that far.
+    pub verdict: Option<Verdict>,
+}
+
+/// Starts or resumes the migration, and returns when nothing moves any more.
+///
+/// # Errors
+/// [`Error::Refused`] and [`Error::StalePlan`] before anything is written; journal errors;
+/// [`Error::Halt`] when it cannot go on. After every error the same call resumes.
+pub async fn run(
+    config: &Config,
+    keys: &Keys,
+    options: RunOptions,
+    watcher: Watcher,
+    interrupt: &Interrupt,
+    clock: Arc<dyn Clock>,
+) -> Result<RunEnd, Error> {
+    let remotes = Remotes::connect(config, keys, &clock).await?;
+    refuse(&remotes)?;
+    let path = config.journal_path();
+    if let Some(agreed) = &options.plan {
+        plan::still_holds(agreed, config, &remotes).await?;
+    }
+    let journal = Journal::open(&path, &remotes.setup(config), Arc::clone(&clock))?;
+    let journal = Arc::new(journal);
+    let writing = remotes.writing(config, keys).await?;
+    let reader = Arc::new(journal.reader()?);
+    refuse_undeclared(config, &remotes, &reader).await?;
+    let counter = Arc::new(Counter::new(&remotes, &reader)?);
+    let ticking = tokio::spawn(tick(Arc::clone(&counter), Arc::clone(&journal)));
+    let result =
+        go(config, &remotes, writing, &options, &journal, &watcher, interrupt, &clock).await;
+    ticking.abort();
+    // Also after an error, so that the next status tells what was sent.
+    counter.note(&journal).await?;
+    let (finish, verdict) = result?;
+    let status = ledger::status_of(config, &reader, None, clock.now())?;
+    Ok(RunEnd { finish, status, verdict })
+}
+
+/// Everything that speaks against writing at all.
+fn refuse(remotes: &Remotes) -> Result<(), Error> {
+    let mut findings: Vec<_> = remotes
+        .databases
+        .iter()
+        .flat_map(|databases| &databases.findings)
+        .filter(|finding| finding.severity == Severity::Refused)
+        .cloned()
+        .collect();
+    if remotes.source.id == remotes.target.id {
+        findings.push(finding::same_instance(&remotes.source.id));
+    }
+    if findings.is_empty() { Ok(()) } else { Err(Error::Refused(findings)) }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the parts of one run, used together here only")]
+async fn go(
+    config: &Config,
+    remotes: &Remotes,
+    writing: Writing,
+    options: &RunOptions,
+    journal: &Arc<Journal>,
+    watcher: &Watcher,
+    interrupt: &Interrupt,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Finish, Option<Verdict>), Error> {
+    let Writing { users, database } = writing;
+    let selection = options.selection();
+    let knowledge: Arc<dyn Knowledge> = Arc::new(journal.reader()?.select(selection.clone()));
+    let seed = clock.now().as_millisecond().unsigned_abs();
+    let settings = Settings { selection, seed, ..Settings::default() };
+    let mut engine = Engine::new(Arc::clone(journal), Arc::clone(watcher), settings)
+        .source(Arc::new(UserSource::new(remotes.source.reader.clone())));
+    if options.until >= Stage::Created {
+        engine = engine.transition(Arc::new(CreateUsers::new(
+            users,
+            Arc::clone(&knowledge),
+            config.users.policy(),
+            Arc::clone(clock),
+        )));
+    }
+    if options.until >= Stage::Mapped {
+        engine = engine.transition(Arc::new(MapUsers::new(
+            remotes.target.reader.clone(),
+            Arc::clone(&knowledge),
+            config.users.policy(),
+        )));
+    }
+    if options.until >= Stage::Imported {
+        engine = importing(engine, config, remotes, database, &knowledge);
+    }
+    let finish = engine.run(interrupt).await?;
+    if finish == Finish::Interrupted || options.until < Stage::Verified {
+        return Ok((finish, None));
+    }
+    let reader = Arc::new(journal.reader()?);
+    let verdict = tokio::select! {
+        verdict = settle::verify(config, remotes, journal, &reader, watcher) => verdict?,
+        () = interrupt.thrown() => return Ok((Finish::Interrupted, None)),
+    };
+    Ok((finish, verdict))
+}
+
+/// Adds what moves rows, or the passage of users when there are none.
+fn importing(
+    engine: Engine,
+    config: &Config,
+    remotes: &Remotes,
+    database: Option<Arc<dyn WriteDatabase>>,
+    knowledge: &Arc<dyn Knowledge>,
+) -> Engine {
+    let (Some(databases), Some(target), Some(records)) =
+        (&remotes.databases, database, &config.records)
+    else {
+        return engine.transition(Arc::new(Passage::new(USER)));
+    };
+    let Databases { source, layout, .. } = databases;
+    engine
+        .source(Arc::new(SpanSource::new(Arc::clone(source), Arc::clone(layout))))
+        .transition(Arc::new(ImportSpans::new(
+            Arc::clone(source),
+            target,
+            Arc::clone(knowledge),
+            Arc::clone(layout),
+            records.on_unmapped,
+            SPANS_AT_ONCE,
+        )))
+        .transition(Arc::new(SettleMentions::new(USER, Arc::clone(knowledge))))
+}
+
+/// Counts requests over all runs.
+struct Counter {
+    before: RequestCounts,
+    source: Arc<rehome_clerk::Transport>,
+    target: Arc<rehome_clerk::Transport>,
+}
+
+impl Counter {
+    fn new(remotes: &Remotes, reader: &Reader) -> Result<Self, Error> {
+        Ok(Self {
+            before: ledger::requests(reader)?,
+            source: Arc::clone(&remotes.source.transport),
+            target: Arc::clone(&remotes.target.transport),
+        })
+    }
+
+    async fn note(&self, journal: &Journal) -> Result<(), Error> {
+        let counts = RequestCounts {
+            source: self.before.source + self.source.requests(),
+            target: self.before.target + self.target.requests(),
+            ..self.before.clone()
+        };
+        let detail = serde_json::to_value(counts).unwrap_or_default();
+        journal.submit(vec![Change::Note { event: REQUESTS, detail }]).await?;
+        Ok(())
+    }
+}
+
+async fn tick(counter: Arc<Counter>, journal: Arc<Journal>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        if let Err(error) = counter.note(&journal).await {
+            tracing::debug!(%error, "the number of requests could not be noted");
+            return;
+        }
+    }
+}
+
+/// Looks for undeclared ids as soon as users are known: at the start of every run that resumes.
+/// A first run knows no user yet; [`crate::Observed::plan`] looks there.
+async fn refuse_undeclared(
+    config: &Config,
+    remotes: &Remotes,
+    reader: &Arc<Reader>,
+) -> Result<(), Error> {
+    let (Some(databases), Some(records)) = (&remotes.databases, &config.records) else {
+        return Ok(());
+    };
+    let found = undeclared::scan(databases, records, reader.as_ref()).await?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Refused(found.into_iter().map(finding::undeclared).collect()))
+}

@@ -1,0 +1,80 @@
+//! Ids where nobody said that ids are.
+//!
+//! A column that holds ids of the source and is not declared would be copied with them: rows
+//! that point at nobody. Before a run such columns are proposed (from the source); after it, any
+//! id of the source that stands anywhere in the target is counted.
+
+use std::ops::ControlFlow;
+
+use rehome_clerk::USER;
+use rehome_core::Knowledge;
+use rehome_records::id_search::{self, Prefix, Proposal};
+use rehome_records::schema::{self, Selection};
+
+use crate::config::RecordsConfig;
+use crate::connect::Databases;
+use crate::error::Error;
+
+/// How Clerk's user ids begin.
+fn prefixes() -> Vec<Prefix> {
+    vec![Prefix { kind: USER, prefix: "user_".to_owned() }]
+}
+
+/// How many rows of a table are looked at before a run: enough to see that a column carries ids.
+const SAMPLE: usize = 2000;
+
+/// Columns of the source that hold ids of known users and are not declared, in words.
+pub(crate) async fn scan(
+    databases: &Databases,
+    records: &RecordsConfig,
+    knowledge: &dyn Knowledge,
+) -> Result<Vec<String>, Error> {
+    let known = id_search::known_to(knowledge);
+    let proposals = id_search::propose(
+        databases.source.as_ref(),
+        &databases.source_schema,
+        &databases.ids,
+        &prefixes(),
+        &known,
+        Some(SAMPLE),
+    )
+    .await?;
+    Ok(proposals
+        .into_iter()
+        .filter(|proposal| !records.leaves(&proposal.table, &proposal.column))
+        .map(in_words)
+        .collect())
+}
+
+fn in_words(proposal: Proposal) -> String {
+    let Proposal { table, column, kind, whole, inside, example } = proposal;
+    let declaration = if inside > whole {
+        format!("\"{table}.{column}:$.PATH\" = \"{kind}\"")
+    } else {
+        format!("\"{table}.{column}\" = \"{kind}\"")
+    };
+    format!("{table}.{column}: {} ids seen ({example}); declare {declaration}", whole + inside)
+}
+
+/// How many ids of the source stand in the target's tables.
+pub(crate) async fn left_in_target(
+    databases: &Databases,
+    records: &RecordsConfig,
+    knowledge: &dyn Knowledge,
+) -> Result<u64, Error> {
+    let carried: Vec<String> =
+        databases.layout.tables.iter().map(|table| table.name.clone()).collect();
+    let selection = Selection { tables: Some(carried), exclude: Vec::new() };
+    let schema = schema::read(databases.target.as_ref(), &selection).await?;
+    let known = id_search::known_to(knowledge);
+    let mut left = 0;
+    let target = databases.target.as_ref();
+    id_search::search(target, &schema, &prefixes(), &known, None, &mut |sighting| {
+        if !records.leaves(&sighting.table, &sighting.column) {
+            left += 1;
+        }
+        ControlFlow::Continue(())
+    })
+    .await?;
+    Ok(left)
+}

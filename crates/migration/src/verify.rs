@@ -1,0 +1,271 @@
+//! Comparing both sides afresh: users by [`rehome_clerk::audit`], rows by
+//! [`rehome_records::verify`], summed up in one [`Verdict`].
+//!
+//! The same comparison serves `verify`, which only tells, and the last step of a run, which also
+//! journals what was found (see [`crate::settle`]).
+
+use std::sync::Arc;
+
+use rehome_clerk::audit::{Audit, Finding};
+use rehome_clerk::{Difference, USER};
+use rehome_core::journal::Reader;
+use rehome_core::progress::{Progress, Watcher};
+use rehome_core::{Failure, Halt, Knowledge, Stage, UnitId};
+use rehome_records::span::{SPAN, SpanData};
+use rehome_records::verify::{RowAudit, RowFinding};
+
+use crate::config::{Config, RecordsConfig};
+use crate::connect::{Databases, Remotes};
+use crate::document::{TableVerdict, Verdict, VerdictLine};
+use crate::error::Error;
+use crate::memory::JournalMemory;
+use crate::undeclared;
+
+/// How many users are looked after at once in the second pass.
+const BATCH: usize = 500;
+/// How often progress is told, in comparisons.
+const TELL: u64 = 250;
+
+/// What was found about one user, in the order of finding.
+pub(crate) struct UserFinding {
+    /// The source id; the account's, for one that only the target has.
+    pub(crate) key: String,
+    /// What it means.
+    pub(crate) line: VerdictLine,
+    /// Whether a later change of the source explains the difference.
+    pub(crate) explained: bool,
+}
+
+/// Compares all users. `tell` hears of each.
+pub(crate) async fn users(
+    config: &Config,
+    remotes: &Remotes,
+    reader: &Arc<Reader>,
+    watcher: &Watcher,
+    tell: &mut (dyn FnMut(UserFinding) + Send),
+) -> Result<(), Error> {
+    let mut audit = Audit::new(
+        remotes.source.reader.clone(),
+        remotes.target.reader.clone(),
+        Arc::clone(reader) as Arc<dyn rehome_core::Knowledge>,
+        Arc::new(JournalMemory(Arc::clone(reader))),
+        config.users.policy(),
+    );
+    let total = reader.counts()?.get(&USER).map(rehome_core::journal::Standing::total);
+    let mut done = 0;
+    let mut hear = |finding: Finding| {
+        done += 1;
+        if done % TELL == 0 {
+            let what = USER.to_string();
+            watcher.note(&Progress::Verifying { what, done, total });
+        }
+        tell(understand(finding));
+    };
+    audit.walk(&mut hear).await?;
+    let mut after = UnitId(0);
+    loop {
+        let units = reader.standing_at_least(&USER, Stage::Exported, after, BATCH)?;
+        let Some(last) = units.last() else { break };
+        after = last.id;
+        let keys: Vec<_> = units.into_iter().map(|unit| unit.source_key).collect();
+        let known: Vec<_> = rehome_core::Knowledge::by_source(reader.as_ref(), &USER, &keys)
+            .map_err(Halt::from)?
+            .into_values()
+            .collect();
+        audit.rest(&known, &mut hear).await?;
+    }
+    watcher.note(&Progress::Verifying { what: USER.to_string(), done, total });
+    Ok(())
+}
+
+fn understand(finding: Finding) -> UserFinding {
+    let line = |mark, key: &str, detail| VerdictLine {
+        mark,
+        what: USER.to_string(),
+        key: key.to_owned(),
+        detail,
+    };
+    let (key, line, explained) = match finding {
+        Finding::Equal(pair) => (pair.source.clone(), line('=', &pair.source, None), false),
+        Finding::Different { pair, differences, source_changed } => {
+            let mut detail = in_words(&differences);
+            if source_changed {
+                detail.push_str("; the source has changed since the export");
+            }
+            (pair.source.clone(), line('*', &pair.source, Some(detail)), source_changed)
+        }
+        Finding::Missing(pair) => {
+            let detail = format!("the account {} is not in the target", pair.target);
+            (pair.source.clone(), line('-', &pair.source, Some(detail)), false)
+        }
+        Finding::Extra { target } => (target.clone(), line('+', &target, None), false),
+        Finding::Unchecked { source, reason } => {
+            (source.clone(), line('!', &source, Some(reason)), false)
+        }
+    };
+    UserFinding { key, line, explained }
+}
+
+/// The fields that differ. Values are personal data: `show` has them, a report does not.
+fn in_words(differences: &[Difference]) -> String {
+    let fields: Vec<_> = differences.iter().map(|difference| difference.field).collect();
+    format!("differs in {}", fields.join(", "))
+}
+
+/// What was found about one span, for the journal.
+pub(crate) struct SpanFinding {
+    /// The span's source key.
+    pub(crate) key: String,
+    /// Why it differs; `None` when it does not.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// An audit of rows by the configuration's policy.
+fn row_audit(databases: &Databases, records: &RecordsConfig, reader: &Arc<Reader>) -> RowAudit {
+    RowAudit::new(
+        Arc::clone(&databases.source),
+        Arc::clone(&databases.target),
+        Arc::clone(reader) as Arc<dyn Knowledge>,
+        Arc::clone(&databases.layout),
+        records.on_unmapped,
+    )
+}
+
+/// Compares all rows of both databases, whatever the journal knows of spans.
+pub(crate) async fn rows(
+    databases: &Databases,
+    records: &RecordsConfig,
+    reader: &Arc<Reader>,
+    watcher: &Watcher,
+    verdict: &mut Verdict,
+    tell: &mut (dyn FnMut(VerdictLine) + Send),
+) -> Result<(), Error> {
+    let audit = row_audit(databases, records, reader);
+    watcher.note(&Progress::Verifying { what: "rows".into(), done: 0, total: None });
+    let mut hear = |table: &str, key: &str, finding| tell(row_line(table, key, finding));
+    for report in audit.tables(&mut hear).await? {
+        let table = verdict.tables.entry(report.table.clone()).or_default();
+        table.source_rows += report.source_rows;
+        table.target_rows += report.target_rows;
+        table.equal += report.equal;
+        table.missing += report.missing + report.held;
+        table.different += report.different;
+        table.extra += report.extra;
+        watcher.note(&Progress::Verifying {
+            what: format!("rows of {}", report.table),
+            done: report.source_rows,
+            total: Some(report.source_rows),
+        });
+    }
+    leftovers(databases, records, &audit, reader, verdict).await
+}
+
+/// Compares the spans that a run has imported, and tells what to journal of each.
+pub(crate) async fn spans(
+    databases: &Databases,
+    records: &RecordsConfig,
+    reader: &Arc<Reader>,
+    watcher: &Watcher,
+    verdict: &mut Verdict,
+    tell: &mut (dyn FnMut(SpanFinding) + Send),
+) -> Result<(), Error> {
+    let audit = row_audit(databases, records, reader);
+    let total = reader.counts()?.get(&SPAN).map(rehome_core::journal::Standing::total);
+    let mut after = UnitId(0);
+    let mut done = 0;
+    loop {
+        let units = reader.ready(&SPAN, Stage::Imported, after, 100)?;
+        let Some(last) = units.last() else { break };
+        after = last.id;
+        for unit in units {
+            let mut first = None;
+            let mut hear = |table: &str, key: &str, finding| {
+                first.get_or_insert_with(|| row_line(table, key, finding));
+            };
+            let report = audit.span(&SpanData::of(&unit)?, &mut hear).await?;
+            let table = verdict.tables.entry(report.table.clone()).or_default();
+            table.source_rows += report.rows;
+            table.target_rows += report.equal + report.different;
+            table.equal += report.equal;
+            table.missing += report.missing + report.held;
+            table.different += report.different;
+            tell(SpanFinding { key: unit.source_key, failure: first.map(span_failure) });
+            done += 1;
+            watcher.note(&Progress::Verifying { what: "spans of rows".into(), done, total });
+        }
+    }
+    leftovers(databases, records, &audit, reader, verdict).await
+}
+
+fn span_failure(first: VerdictLine) -> Failure {
+    let detail = first.detail.unwrap_or_else(|| "differs".to_owned());
+    Failure::new("rows_differ", format!("{} row {}: {detail}", first.what, first.key))
+        .with_hint("`rehome verify` lists every row; settle it, then `rehome retry`")
+}
+
+fn row_line(table: &str, key: &str, finding: RowFinding) -> VerdictLine {
+    let (mark, detail) = match finding {
+        RowFinding::Missing => ('-', "is not in the target".to_owned()),
+        RowFinding::Different(columns) => ('*', format!("differs in {}", columns.join(", "))),
+        RowFinding::Held { kind, key } => {
+            ('-', format!("waits for {kind} {key}, who is not mapped"))
+        }
+    };
+    VerdictLine { mark, what: table.to_owned(), key: key.to_owned(), detail: Some(detail) }
+}
+
+/// What no comparison of rows sees: ids of the source anywhere in the target, and foreign keys
+/// that point nowhere.
+async fn leftovers(
+    databases: &Databases,
+    records: &RecordsConfig,
+    audit: &RowAudit,
+    reader: &Arc<Reader>,
+    verdict: &mut Verdict,
+) -> Result<(), Error> {
+    verdict.orphan_ids = undeclared::left_in_target(databases, records, reader.as_ref()).await?;
+    verdict.broken_references =
+        audit.broken_references().await?.iter().map(|broken| broken.rows).sum();
+    Ok(())
+}
+
+/// Counts a line into the verdict.
+pub(crate) fn count(verdict: &mut Verdict, line: &VerdictLine) {
+    let of = if line.what == USER.as_str() {
+        &mut verdict.users
+    } else {
+        verdict.tables.entry(line.what.clone()).or_default()
+    };
+    add(of, line.mark, 1);
+}
+
+/// Adds so many of a mark.
+pub(crate) fn add(of: &mut TableVerdict, mark: char, many: u64) {
+    match mark {
+        '=' => of.equal += many,
+        '+' => of.extra += many,
+        '-' => of.missing += many,
+        '*' => of.different += many,
+        _ => of.unchecked += many,
+    }
+}
+
+/// Sums up.
+pub(crate) fn sum(verdict: &mut Verdict) {
+    let parts: Vec<_> =
+        std::iter::once(&verdict.users).chain(verdict.tables.values()).cloned().collect();
+    let total = |pick: fn(&TableVerdict) -> u64| parts.iter().map(pick).sum();
+    verdict.equal = total(|part| part.equal);
+    verdict.missing = total(|part| part.missing);
+    verdict.extra = total(|part| part.extra);
+    verdict.different = total(|part| part.different);
+    verdict.unchecked = total(|part| part.unchecked);
+    verdict.users.source_rows =
+        parts[0].equal + parts[0].missing + parts[0].different + parts[0].unchecked;
+    verdict.users.target_rows = parts[0].equal + parts[0].different + parts[0].extra;
+    verdict.ok = verdict.missing == 0
+        && verdict.different == 0
+        && verdict.unchecked == 0
+        && verdict.orphan_ids == 0
+        && verdict.broken_references == 0;
+}
