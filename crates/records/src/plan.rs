@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::database::ReadDatabase;
 use crate::layout::Layout;
 use crate::policy::Unmapped;
+use crate::rewrite::unreadable;
 use crate::span::{SpanData, SpanSource};
 use crate::survey::{Fate, Past, Purpose, Surveyor};
 
@@ -35,6 +36,8 @@ pub struct TablePlan {
     pub held: u64,
     /// Would be left out.
     pub skipped: u64,
+    /// Hold something other than JSON where ids inside JSON were declared; carried as they are.
+    pub unreadable: u64,
     /// Some conflicts, in words.
     pub examples: Vec<String>,
 }
@@ -73,7 +76,11 @@ pub async fn plan(
             };
             plan.spans += 1;
             plan.rows += rows.len() as u64;
+            let form = span.form(&surveyor.layout)?;
             for row in rows {
+                if !unreadable(form, &row.source).is_empty() {
+                    plan.unreadable += 1;
+                }
                 match row.fate {
                     Fate::Insert => plan.insert += 1,
                     Fate::Equal { .. } => plan.equal += 1,

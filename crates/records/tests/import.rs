@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use rehome_core::{
-    Condition, Origin, Outcome, Pass, Prepared, Probed, Stage, State, Transition as _,
+    Condition, Knowledge, Origin, Outcome, Pass, Prepared, Probed, Stage, State, Transition as _,
 };
-use rehome_records::import::Intent;
+use rehome_records::import::{Intent, SettleMentions};
 use rehome_records::policy::Unmapped;
-use support::{End, World};
+use rehome_records::sqlite::{OpenError, SqliteReader, SqliteWriter};
+use support::{End, USER, World};
 
 const BADGES: &str = "
     CREATE TABLE users (id INTEGER PRIMARY KEY, clerk_id TEXT NOT NULL UNIQUE, name TEXT);
@@ -284,4 +287,61 @@ async fn spans_are_cut_by_size_and_cover_every_row_once() {
         let source = world.rows("source.sqlite", columns, rest).await;
         assert_eq!(source, world.rows("target.sqlite", columns, rest).await);
     }
+}
+
+#[tokio::test]
+async fn a_thousand_webhook_rows_make_room_in_few_questions() {
+    let mut world = World::new(
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, clerk_id TEXT NOT NULL UNIQUE, name TEXT)",
+        &["users.clerk_id"],
+    );
+    let (mut ours, mut theirs) = (String::new(), String::new());
+    for n in 1..=1000 {
+        ours.push_str(&format!("INSERT INTO users VALUES ({n},'user_{n}','name {n}');"));
+        let place = 1 + (n * 7) % 1000;
+        theirs.push_str(&format!("INSERT INTO users VALUES ({place},'user_new{n}',NULL);"));
+        world.journal.mapped(&format!("user_{n}"), &format!("user_new{n}"), Origin::Created);
+    }
+    world.source(&format!("BEGIN; {ours} COMMIT;"));
+    world.target(&format!("BEGIN; {theirs} COMMIT;"));
+    assert_eq!(world.import().await, [End::Imported]);
+    let wrong =
+        world.ask("SELECT count(*) FROM users WHERE clerk_id <> 'user_new'||id OR name IS NULL");
+    assert_eq!(wrong, ["0"]);
+}
+
+#[tokio::test]
+async fn users_settle_when_all_spans_have_and_nothing_holds_them() {
+    let mut world = badges();
+    map_all(&world);
+    world.export().await;
+    let settle = SettleMentions::new(USER, Arc::clone(&world.journal) as Arc<dyn Knowledge>);
+    let mut unit = world.units[0].clone();
+    unit.kind = USER;
+    unit.source_key = "user_a".to_owned();
+    let units = [unit];
+    world.journal.unsettled.lock().unwrap().insert("users".to_owned());
+    let prepared = settle.prepare(&units, Pass::Patient).await.unwrap().remove(0);
+    assert!(matches!(prepared, Prepared::Wait(_)));
+    let prepared = settle.prepare(&units, Pass::Final).await.unwrap().remove(0);
+    assert!(matches!(prepared, Prepared::Hold { .. }), "a row may still be missing");
+    world.journal.unsettled.lock().unwrap().clear();
+    let prepared = settle.prepare(&units, Pass::Patient).await.unwrap().remove(0);
+    assert!(matches!(prepared, Prepared::Advance(_)));
+    world.journal.blocked.lock().unwrap().insert("user_a".to_owned());
+    let prepared = settle.prepare(&units, Pass::Patient).await.unwrap().remove(0);
+    let Prepared::Hold { waits, .. } = prepared else { panic!("it is blocked") };
+    assert_eq!(waits[0].code, "rows_held");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_told_and_none_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.sqlite");
+    assert!(matches!(SqliteWriter::open(&missing), Err(OpenError::File { .. })));
+    assert!(!missing.exists());
+    assert!(matches!(SqliteReader::open(folder.path()), Err(OpenError::NotAFile { .. })));
+    let text = folder.path().join("text.sqlite");
+    std::fs::write(&text, "this is not a database, whatever its name may say".repeat(50)).unwrap();
+    assert!(matches!(SqliteReader::open(&text), Err(OpenError::Sqlite { .. })));
 }

@@ -11,7 +11,7 @@ use rehome_core::{Block, Outcome};
 
 use super::statements::{WriteRow, statements};
 use super::{Payload, summary};
-use crate::database::{Refusal, WriteDatabase, Written};
+use crate::database::{Refusal, Statement, WriteDatabase, Written};
 use crate::layout::Form;
 
 /// After so many races in a row a refusal counts as lasting.
@@ -21,7 +21,13 @@ const RACES: u32 = 3;
 pub(super) async fn apply(target: &dyn WriteDatabase, payload: Payload) -> (Outcome, bool) {
     let Payload { form, rows, mut done, races, first: _ } = payload;
     let request = statements(&form, &rows, target.limits());
-    let (refusal, message) = match target.write(request).await {
+    let answer = if rows.len() > 1 && bytes(&request) > target.limits().request {
+        // The range holds much more than when it was cut.
+        Written::Refused { refusal: Refusal::TooBig, message: "too large a request".to_owned() }
+    } else {
+        target.write(request).await
+    };
+    let (refusal, message) = match answer {
         Written::Done { .. } => return (Outcome::Done(done), false),
         Written::Refused { refusal, message } => (refusal, message),
         Written::NotSent { reason, retry_after, halt } => {
@@ -55,6 +61,15 @@ pub(super) async fn apply(target: &dyn WriteDatabase, payload: Payload) -> (Outc
         Ok(()) => (Outcome::Done(done), false),
         Err(halt) => (Outcome::Unknown { reason: halt.to_string() }, false),
     }
+}
+
+fn bytes(request: &[Statement]) -> usize {
+    request
+        .iter()
+        .map(|statement| {
+            statement.sql.len() + statement.params.iter().map(String::len).sum::<usize>()
+        })
+        .sum()
 }
 
 /// Finds the rows that the target does not take.
@@ -121,6 +136,9 @@ impl Isolation<'_> {
 
     async fn attempt(&mut self, rows: Vec<WriteRow>) -> Result<(), Outcome> {
         let request = statements(self.form, &rows, self.target.limits());
+        if rows.len() > 1 && bytes(&request) > self.target.limits().request {
+            return self.split(rows, Refusal::TooBig, String::new()).await;
+        }
         match self.target.write(request).await {
             Written::Done { .. } => {
                 self.wrote = true;

@@ -18,7 +18,7 @@ pub use settle::SettleMentions;
 pub(crate) use intent::Prior;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
@@ -186,6 +186,8 @@ impl ImportSpans {
             .filter(|_| !past.void)
             .map(|prior| prior.replaced.clone())
             .unwrap_or_default();
+        let mut seen: HashSet<String> =
+            replaced.iter().map(|one| json!(one.earlier).to_string()).collect();
         let mut insert = 0;
         for plan in planned {
             let earlier: Vec<&Vec<Value>> = match &plan.fate {
@@ -210,7 +212,7 @@ impl ImportSpans {
                     key: key_to_json(&crate::layout::pick(row, &form.key)),
                     earlier: key_to_json(row),
                 };
-                if !replaced.contains(&one) {
+                if seen.insert(json!(one.earlier).to_string()) {
                     replaced.push(one);
                 }
             }

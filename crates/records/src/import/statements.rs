@@ -6,6 +6,8 @@
 //! and at the end guards that all of them are there and that none refers to nothing. A guard that
 //! does not hold rolls the whole back.
 
+use std::collections::HashSet;
+
 use rehome_core::Block;
 
 use crate::database::{Limits, Statement, guard, quote_name};
@@ -43,6 +45,7 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
     let mut out = vec![Statement::new("PRAGMA defer_foreign_keys = on")];
     let mut changing: Vec<&Vec<Value>> = Vec::new();
     let mut going: Vec<&Vec<Value>> = Vec::new();
+    let mut seen: HashSet<&Vec<Value>> = HashSet::new();
     let mut updated: Vec<&Vec<Value>> = Vec::new();
     let mut inserted: Vec<&Vec<Value>> = Vec::new();
     for row in rows {
@@ -55,7 +58,7 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
             Way::Displace(earlier) => {
                 for row in earlier {
                     // Two rows of ours may need the room of one.
-                    if !going.contains(&row) {
+                    if seen.insert(row) {
                         going.push(row);
                     }
                 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::intent::KeySet;
 use crate::layout::Form;
+use crate::rewrite::unreadable;
 use crate::span::SPAN;
 use crate::survey::{Fate, Planned, show_key};
 use crate::value::Value;
@@ -27,6 +28,10 @@ pub(crate) struct SpanDone {
     /// How many were left out by policy.
     #[serde(default)]
     pub(crate) skipped: u64,
+    /// In how many a column that should hold ids inside JSON holds something else, which was
+    /// carried as it is.
+    #[serde(default)]
+    pub(crate) unreadable: u64,
 }
 
 /// One row that fails: a stable word, and what to tell.
@@ -43,6 +48,9 @@ pub(crate) fn done(form: &Form, planned: &[Planned]) -> Result<Done, Halt> {
     let mut waits: BTreeMap<(String, Option<String>, Option<String>), Wait> = BTreeMap::new();
     let mut blocks = Vec::new();
     for plan in planned {
+        if comes(plan) && !unreadable(form, &plan.source).is_empty() {
+            data.unreadable += 1;
+        }
         match &plan.fate {
             Fate::Insert | Fate::Complete { .. } | Fate::Equal { ours: true } => {
                 ours.push(&plan.key);

@@ -8,14 +8,15 @@
 //! place, or when other rows refer to it and would be torn along. Every other row belongs to the
 //! application: a conflict.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rehome_core::{Halt, Kind, Origin};
 
 use super::{Fate, Past, Planned, Surveyor, differing, show_key};
 use crate::database::Select;
+use crate::json_rows::chunks;
 use crate::layout::{Form, IdAt, pick};
-use crate::target_rows::referred;
+use crate::target_rows::{referred, take_number};
 use crate::value::Value;
 
 /// What was decided about one contested row.
@@ -59,6 +60,13 @@ impl Surveyor {
             })
         };
 
+        let wanted: BTreeSet<(usize, String)> = contests
+            .iter()
+            .flat_map(|(_, same, rivals)| same.iter().chain(rivals))
+            .filter_map(|row| owner_of(row).map(|(id, source)| (id.column, source)))
+            .collect();
+        let have_own = self.own_rows(form, &wanted).await?;
+
         let mut verdicts = Vec::new();
         let mut displaced: Vec<(usize, Vec<Vec<Value>>)> = Vec::new();
         for (number, same, rivals) in contests {
@@ -97,7 +105,7 @@ impl Surveyor {
                     break;
                 }
                 if let Some((id, source)) = owner_of(row)
-                    && !self.has_own_row(form, id, &source).await?
+                    && !have_own.contains(&(id.column, source.clone()))
                 {
                     let why = format!("its {} {source} has no such row in the source", id.kind);
                     blocked = Some(conflict(form, plan, row, Some(&why)));
@@ -111,7 +119,7 @@ impl Surveyor {
 
         let all: Vec<Vec<Value>> = displaced.iter().flat_map(|(_, rows)| rows.clone()).collect();
         let torn = if all.is_empty() {
-            std::collections::BTreeMap::new()
+            BTreeMap::new()
         } else {
             referred(self.target.as_ref(), form, &all).await?
         };
@@ -154,18 +162,47 @@ impl Surveyor {
         Ok(owners)
     }
 
-    async fn has_own_row(&self, form: &Form, id: &IdAt, source: &str) -> Result<bool, Halt> {
-        let column = pick(&form.source, &[id.column]).join("");
-        let query = Select::new(
-            ["1"],
-            format!(
-                "FROM {} WHERE {column} = {} LIMIT 1",
-                form.source_table(),
-                Value::text(source).to_sql()
-            ),
-        );
-        let answers = self.source.select(vec![query]).await?;
-        Ok(answers.first().is_some_and(|rows| !rows.is_empty()))
+    /// Which of these owners have a row of their own in the source's table, by the column that
+    /// names them.
+    async fn own_rows(
+        &self,
+        form: &Form,
+        wanted: &BTreeSet<(usize, String)>,
+    ) -> Result<HashSet<(usize, String)>, Halt> {
+        let mut found = HashSet::new();
+        let mut queries = Vec::new();
+        let mut asked: Vec<Vec<(usize, String)>> = Vec::new();
+        for column in wanted.iter().map(|(column, _)| *column).collect::<BTreeSet<_>>() {
+            let owners: Vec<(usize, String)> =
+                wanted.iter().filter(|(of, _)| *of == column).cloned().collect();
+            let names: Vec<_> = owners.iter().map(|(_, key)| vec![Value::text(key)]).collect();
+            for chunk in chunks(names.iter(), self.source.limits().parameter) {
+                let on = chunk.matches("t", &pick(&form.source, &[column]));
+                asked.push(owners.get(chunk.rows.clone()).unwrap_or_default().to_vec());
+                queries.push(
+                    Select::new(
+                        ["j.key"],
+                        format!(
+                            "FROM json_each(?1) AS j \
+                             WHERE EXISTS (SELECT 1 FROM {} AS t WHERE {on})",
+                            form.source_table()
+                        ),
+                    )
+                    .with(chunk.json),
+                );
+            }
+        }
+        if queries.is_empty() {
+            return Ok(found);
+        }
+        for (owners, answer) in asked.into_iter().zip(self.source.select(queries).await?) {
+            let places: Vec<usize> = (0..owners.len()).collect();
+            for mut row in answer {
+                let owner = take_number(&mut row, &places).and_then(|place| owners.get(place));
+                found.extend(owner.cloned());
+            }
+        }
+        Ok(found)
     }
 }
 
