@@ -156,12 +156,9 @@ impl Running {
         (self.stdout.await.expect("a reader ends"), self.stderr.await.expect("a reader ends"))
     }
 
-    /// Kills it with SIGKILL, now.
-    ///
-    /// # Panics
-    /// When the process cannot be killed.
+    /// Kills it with SIGKILL, now. One that has ended already is left as it is.
     pub async fn kill(mut self) -> Finished {
-        self.child.kill().await.expect("the process can be killed");
+        let _ended_already = self.child.start_kill().is_err();
         self.finish().await
     }
 

@@ -5,7 +5,7 @@ use insta::Settings;
 
 /// What stands for what. Order matters: the more specific first.
 const FILTERS: [(&str, &str); 9] = [
-    (r"(?:/private)?/(?:tmp|var/folders)/[^\s'\x22:,)\]]*?/([A-Za-z._-]+)", "[folder]/$1"),
+    (r"(?:/private)?/(?:tmp|var/folders)/[^\s'\x22:,)\]]*/([A-Za-z._-]+)", "[folder]/$1"),
     (r"(?:127\.0\.0\.1|localhost):\d+", "[address]"),
     (r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})?", "[time]"),
     (r"\b(?:process|pid|PID) \d+", "process [pid]"),

@@ -276,11 +276,16 @@ impl Stage {
         (clerk, d1, self.databases().map_or(0, |(_, target)| digest(&target)))
     }
 
-    /// Replays the journal's log and compares it with the journal's own cache.
+    /// Replays the journal's log and compares it with the journal's own cache. A process that was
+    /// killed before its first commit has left nothing to replay.
     ///
     /// # Panics
     /// When they differ.
     pub fn replay(&self) {
+        let length = std::fs::metadata(self.journal()).map_or(0, |file| file.len());
+        if length == 0 {
+            return;
+        }
         let scratch = TempDir::new().expect("a temporary folder can be made");
         let replayed = check_replay(&self.journal(), &scratch.path().join("replayed"));
         replayed.expect("the log gives the cache");

@@ -1,6 +1,12 @@
 //! Who judges the judge: `compare.py` accepts a migration made by hand, and sees every corruption
 //! that is put into it.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test"
+)]
 
 use rehome_emulator::seed::SeedUser;
 use rehome_tests::{Judge, Options, Stage};

@@ -1,0 +1,91 @@
+//! What rehome does not do, and how it says so.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test"
+)]
+
+use rehome_tests::{Options, Stage};
+
+fn small(seed: u64) -> Options {
+    Options { users: 30, rows: 120, seed, ..Options::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_run_beside_the_first() {
+    let stage = Stage::set(small(61)).await;
+    // Slow enough to be met at work.
+    stage.target().configure(|settings| settings.latency_ms = 300);
+    let mut first = stage.start(&["run", "--yes", "--json"]);
+    assert!(first.reaches(|| stage.creates() > 0).await);
+    let owner = first.pid().unwrap().to_string();
+    let second = stage.run().await.expect(4);
+    assert!(second.stderr.contains(&owner), "the owner is named: {}", second.stderr);
+    // Looking is always allowed.
+    assert_eq!(stage.status().await["complete"], false);
+    stage.target().configure(|settings| settings.latency_ms = 0);
+    let _undisturbed = first.finish().await.expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_of_another_migration() {
+    let stage = Stage::set(small(62)).await;
+    let _complete = stage.run().await.expect(0);
+    let other = stage.emulator.instance("other").unwrap();
+    let effects = stage.effects();
+    let mut command = stage.command(&["run", "--yes", "--json"]);
+    command.env("TARGET_KEY", other.secret_key());
+    let refused = rehome_tests::Running::start(command).finish().await.expect(4);
+    for id in [stage.target().id(), other.id()] {
+        assert!(refused.stderr.contains(id), "the difference is shown: {}", refused.stderr);
+    }
+    assert_eq!(stage.effects(), effects);
+    assert_eq!(other.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_key() {
+    let stage = Stage::set(small(63)).await;
+    let wrong = "sk_live_thisKeyIsNobodys4711";
+    let mut command = stage.command(&["run", "--yes", "--json"]);
+    command.env("TARGET_KEY", wrong);
+    let refused = rehome_tests::Running::start(command).finish().await.expect(5);
+    assert!(refused.stderr.contains("target"), "which key is said: {}", refused.stderr);
+    assert!(!refused.everything().contains(wrong));
+    assert_eq!(stage.creates(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_configuration() {
+    let stage = Stage::set(small(64)).await;
+    let line =
+        |text: &str, part: &str| text.lines().position(|line| line.contains(part)).unwrap() + 1;
+    for (good, bad) in [
+        ("rate_share = 1.0", "rate_share = \"much\""),
+        ("rate_share = 1.0", "rate_shar = 1.0"),
+        ("secret_key = \"env:TARGET_KEY\"", "secret_key = \"sk_live_plainly\""),
+        ("name = \"suite\"", "name = "),
+    ] {
+        stage.configure(|text| text.replacen(good, bad, 1));
+        let text = std::fs::read_to_string(stage.config()).unwrap();
+        let place = line(&text, bad);
+        let refused = stage.run().await.expect(2);
+        let shown = [
+            format!("{place}:"),
+            format!("line {place}"),
+            format!("{place} │"),
+            format!("{place} |"),
+        ];
+        assert!(
+            shown.iter().any(|form| refused.stderr.contains(form.as_str())),
+            "line {place} is shown: {}",
+            refused.stderr
+        );
+        assert!(!refused.everything().contains("sk_live_plainly"), "{}", refused.stderr);
+    }
+    let missing = stage.rehome(&["nonsense"]).await.expect(2);
+    assert!(missing.stdout.is_empty());
+    assert_eq!(stage.requests(), 0);
+}
