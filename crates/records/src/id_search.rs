@@ -14,12 +14,14 @@ use rehome_core::{Halt, Kind, Knowledge};
 
 use crate::database::{ReadDatabase, Select, quote_name};
 use crate::ids::IdColumns;
-use crate::schema::{Schema, Table};
+use crate::schema::{Column, Schema, Table};
 use crate::survey::show_key;
 use crate::value::{Value, hex};
 
 /// A cell of at most this many bytes is short.
 const SHORT: usize = 256;
+/// Columns asked about at once, so that the question stays well below D1's 100,000 bytes of SQL.
+const COLUMNS: usize = 40;
 
 /// How ids of a kind begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +93,9 @@ pub fn known_to<'a>(
     }
 }
 
-/// Searches every table of `schema`; `rows` bounds how many matching rows of each are looked at.
-/// `found` may end the search of a table.
+/// Searches every table of `schema`; `rows` bounds how many matching rows of each are looked
+/// at (for a table of very many columns: per group of columns).
+/// `found` may end the search of a table (or group).
 ///
 /// # Errors
 /// When the database or the journal cannot be read.
@@ -110,30 +113,10 @@ pub async fn search(
             searched.unchecked.push(table.name.clone());
             continue;
         };
-        let mut left = rows.unwrap_or(usize::MAX);
-        let mut stopped = false;
-        for long in [false, true] {
-            let mut last: Option<Vec<Value>> = None;
-            while left > 0 && !stopped {
-                let page = if long { 100 } else { 5000 }.min(left);
-                let query = question(table, &key, prefixes, long, last.as_deref(), page);
-                let answer = database.select(vec![query]).await?.pop().unwrap_or_default();
-                let full = answer.len() == page;
-                left -= answer.len().min(left);
-                for sighting in sightings(table, &key, prefixes, is_id, &answer)? {
-                    if found(sighting).is_break() {
-                        stopped = true;
-                        break;
-                    }
-                }
-                last = answer.into_iter().next_back().map(|mut row| {
-                    row.truncate(key.len());
-                    row
-                });
-                if !full {
-                    break;
-                }
-            }
+        let columns: Vec<&Column> = table.carried().collect();
+        for group in columns.chunks(COLUMNS) {
+            let part = Part { table, key: &key, columns: group, prefixes };
+            part.search(database, is_id, rows.unwrap_or(usize::MAX), found).await?;
         }
         searched.tables += 1;
     }
@@ -188,46 +171,137 @@ fn key_of(table: &Table) -> Option<Vec<String>> {
     table.rowid.clone().map(|rowid| vec![rowid])
 }
 
-fn question(
-    table: &Table,
-    key: &[String],
-    prefixes: &[Prefix],
-    long: bool,
-    last: Option<&[Value]>,
-    page: usize,
-) -> Select {
-    let mut cells = Vec::new();
-    let mut any = Vec::new();
-    for column in table.carried() {
-        let name = quote_name(&column.name);
-        // Bytes are compared with bytes, so that broken text and blobs are searched as well.
-        let holds: Vec<_> = prefixes
-            .iter()
-            .map(|prefix| {
-                format!("instr(cast({name} as blob), x'{}')", hex(prefix.prefix.as_bytes()))
-            })
-            .collect();
-        let sized = if long { ">" } else { "<=" };
-        let matches = format!(
-            "(typeof({name}) IN ('text','blob') AND octet_length({name}) {sized} {SHORT} AND ({}))",
-            holds.join(" OR ")
-        );
-        cells.push(format!("CASE WHEN {matches} THEN {name} END"));
-        any.push(matches);
+/// Some columns of a table.
+struct Part<'a> {
+    table: &'a Table,
+    key: &'a [String],
+    columns: &'a [&'a Column],
+    prefixes: &'a [Prefix],
+}
+
+impl Part<'_> {
+    async fn search(
+        &self,
+        database: &dyn ReadDatabase,
+        is_id: IsId<'_>,
+        mut left: usize,
+        found: &mut (dyn FnMut(Sighting) -> ControlFlow<()> + Send),
+    ) -> Result<(), Halt> {
+        for long in [false, true] {
+            let mut last: Option<Vec<Value>> = None;
+            while left > 0 {
+                let page = if long { 100 } else { 5000 }.min(left);
+                let query = self.question(long, last.as_deref(), page);
+                let answer = database.select(vec![query]).await?.pop().unwrap_or_default();
+                let full = answer.len() == page;
+                left -= answer.len().min(left);
+                for sighting in self.sightings(is_id, &answer)? {
+                    if found(sighting).is_break() {
+                        return Ok(());
+                    }
+                }
+                last = answer.into_iter().next_back().map(|mut row| {
+                    row.truncate(self.key.len());
+                    row
+                });
+                if !full {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
-    let beyond = last.map_or_else(String::new, |last| {
-        let literals: Vec<_> = last.iter().map(Value::to_sql).collect();
-        format!("({}) > ({}) AND ", key.join(", "), literals.join(", "))
-    });
-    Select::new(
-        key.iter().cloned().chain(cells),
-        format!(
-            "FROM {} WHERE {beyond}{} ORDER BY {} LIMIT {page}",
-            table.quoted(),
-            any_of(&any),
-            key.join(", ")
-        ),
-    )
+
+    fn question(&self, long: bool, last: Option<&[Value]>, page: usize) -> Select {
+        let key = self.key.join(", ");
+        let mut inner = Vec::new();
+        let mut outer = Vec::new();
+        for (index, column) in self.key.iter().enumerate() {
+            inner.push(format!("{column} AS k{index}"));
+            outer.push(format!("k{index}"));
+        }
+        let order = outer.join(", ");
+        let mut any = Vec::new();
+        for (index, column) in self.columns.iter().enumerate() {
+            let name = quote_name(&column.name);
+            // Bytes are compared with bytes, so that broken text and blobs are searched as well.
+            let holds: Vec<_> = self
+                .prefixes
+                .iter()
+                .map(|prefix| {
+                    format!("instr(cast({name} as blob), x'{}')", hex(prefix.prefix.as_bytes()))
+                })
+                .collect();
+            let sized = if long { ">" } else { "<=" };
+            let fits = format!(
+                "typeof({name}) IN ('text','blob') AND octet_length({name}) {sized} {SHORT}"
+            );
+            inner.push(format!("CASE WHEN {fits} THEN {name} END AS c{index}"));
+            outer.push(format!("c{index}"));
+            any.push(format!("({fits} AND ({}))", holds.join(" OR ")));
+        }
+        let beyond = last.map_or_else(String::new, |last| {
+            let literals: Vec<_> = last.iter().map(Value::to_sql).collect();
+            format!("({key}) > ({}) AND ", literals.join(", "))
+        });
+        // Short names outside: a database may have to repeat each expression to read it exactly.
+        Select::new(
+            outer,
+            format!(
+                "FROM (SELECT {} FROM {} WHERE {beyond}{} ORDER BY {key} LIMIT {page}) \
+                 ORDER BY {order}",
+                inner.join(", "),
+                self.table.quoted(),
+                any_of(&any),
+            ),
+        )
+    }
+
+    fn sightings(&self, is_id: IsId<'_>, rows: &[Vec<Value>]) -> Result<Vec<Sighting>, Halt> {
+        let mut candidates = Vec::new();
+        for row in rows {
+            let (key, cells) = row.split_at(self.key.len().min(row.len()));
+            let key = if self.table.key_never_null {
+                show_key(key)
+            } else {
+                format!("rowid {}", show_key(key))
+            };
+            for (column, cell) in self.columns.iter().zip(cells) {
+                let (Value::Text(bytes) | Value::Blob(bytes)) = cell else {
+                    continue;
+                };
+                for prefix in self.prefixes {
+                    for id in tokens(bytes, &prefix.prefix) {
+                        candidates.push(Sighting {
+                            table: self.table.name.clone(),
+                            column: column.name.clone(),
+                            key: key.clone(),
+                            whole: id.len() == bytes.len(),
+                            kind: prefix.kind.clone(),
+                            id,
+                        });
+                    }
+                }
+            }
+        }
+        let mut real: BTreeMap<&str, HashSet<String>> = BTreeMap::new();
+        for prefix in self.prefixes {
+            let mut ids: Vec<_> = candidates
+                .iter()
+                .filter(|candidate| candidate.kind == prefix.kind)
+                .map(|candidate| candidate.id.clone())
+                .collect();
+            ids.sort();
+            ids.dedup();
+            if !ids.is_empty() {
+                real.insert(prefix.kind.as_str(), is_id(&prefix.kind, &ids)?);
+            }
+        }
+        candidates.retain(|candidate| {
+            real.get(candidate.kind.as_str()).is_some_and(|ids| ids.contains(&candidate.id))
+        });
+        Ok(candidates)
+    }
 }
 
 /// A disjunction as a balanced tree: a chain of a hundred terms is deeper than D1 allows.
@@ -240,57 +314,6 @@ fn any_of(terms: &[String]) -> String {
             format!("({} OR {})", any_of(left), any_of(right))
         }
     }
-}
-
-fn sightings(
-    table: &Table,
-    key: &[String],
-    prefixes: &[Prefix],
-    is_id: IsId<'_>,
-    rows: &[Vec<Value>],
-) -> Result<Vec<Sighting>, Halt> {
-    let mut candidates = Vec::new();
-    for row in rows {
-        let (key, cells) = row.split_at(key.len().min(row.len()));
-        for (column, cell) in table.carried().zip(cells) {
-            let (Value::Text(bytes) | Value::Blob(bytes)) = cell else {
-                continue;
-            };
-            for prefix in prefixes {
-                for id in tokens(bytes, &prefix.prefix) {
-                    candidates.push(Sighting {
-                        table: table.name.clone(),
-                        column: column.name.clone(),
-                        key: if table.key_never_null {
-                            show_key(key)
-                        } else {
-                            format!("rowid {}", show_key(key))
-                        },
-                        whole: id.len() == bytes.len(),
-                        kind: prefix.kind.clone(),
-                        id,
-                    });
-                }
-            }
-        }
-    }
-    let mut real: BTreeMap<String, HashSet<String>> = BTreeMap::new();
-    for prefix in prefixes {
-        let mut ids: Vec<_> = candidates
-            .iter()
-            .filter(|candidate| candidate.kind == prefix.kind)
-            .map(|candidate| candidate.id.clone())
-            .collect();
-        ids.sort();
-        ids.dedup();
-        if !ids.is_empty() {
-            real.insert(prefix.kind.to_string(), is_id(&prefix.kind, &ids)?);
-        }
-    }
-    candidates.retain(|candidate| {
-        real.get(candidate.kind.as_str()).is_some_and(|ids| ids.contains(&candidate.id))
-    });
-    Ok(candidates)
 }
 
 /// Everything in these bytes that begins so and goes on with letters and digits.

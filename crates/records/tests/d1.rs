@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use rehome_core::{
 };
 use rehome_emulator::d1::{D1, DatabaseSpec, router, verifieddit};
 use rehome_records::d1::{D1Config, D1Reader, D1Writer};
+use rehome_records::id_search::{Prefix, Sighting, known_to, search};
 use rehome_records::ids::IdColumns;
 use rehome_records::import::ImportSpans;
 use rehome_records::layout::Layout;
@@ -310,6 +312,48 @@ impl Move {
             cursor = Some(page.cursor);
         }
     }
+}
+
+#[tokio::test]
+async fn a_table_of_a_hundred_columns_fits_every_limit() {
+    let cloud = Cloud::new().await;
+    let columns: Vec<_> = (1..100).map(|n| format!("a_rather_long_name_{n} BLOB")).collect();
+    let schema = format!("CREATE TABLE users (clerk_id TEXT PRIMARY KEY, {})", columns.join(", "));
+    for uuid in [SOURCE, TARGET] {
+        cloud.d1.execute_sql(uuid, &schema).unwrap();
+        cloud.d1.execute_sql(uuid, "CREATE TABLE events (payload)").unwrap();
+    }
+    let cells = vec!["x'00ff'"; 98].join(", ");
+    cloud
+        .d1
+        .execute_sql(SOURCE, &format!("INSERT INTO users VALUES ('user_1', {cells}, 'by user_1')"))
+        .unwrap();
+    // A webhook was here first.
+    cloud.d1.execute_sql(TARGET, "INSERT INTO users (clerk_id) VALUES ('user_new1')").unwrap();
+    let plan = Move::new(&cloud, &[("user_1".to_owned(), None)]).await;
+    let worker = plan.worker();
+    let mut unit = plan.units().await.remove(0);
+    let prepared = worker.prepare(std::slice::from_ref(&unit), Pass::Patient).await.unwrap();
+    let Prepared::Effect { intent, payload } = prepared.into_iter().next().unwrap() else {
+        panic!("nothing to write")
+    };
+    unit.intent = Some(intent);
+    let outcome = worker.apply(&unit, payload).await;
+    assert!(matches!(&outcome, Outcome::Done(done) if done.rest.is_none()), "{outcome:?}");
+
+    let target = cloud.reader("badges").await;
+    let all = Selection { tables: None, exclude: Vec::new() };
+    let schema = schema::read(target.as_ref(), &all).await.unwrap();
+    let prefixes =
+        ["user_", "org_"].map(|prefix| Prefix { kind: support::USER, prefix: prefix.to_owned() });
+    let known = known_to(plan.journal.as_ref());
+    let mut left = Vec::new();
+    let mut see = |sighting: Sighting| {
+        left.push((sighting.column, sighting.id));
+        ControlFlow::Continue(())
+    };
+    search(target.as_ref(), &schema, &prefixes, &known, None, &mut see).await.unwrap();
+    assert_eq!(left, [("a_rather_long_name_99".to_owned(), "user_1".to_owned())]);
 }
 
 #[tokio::test]

@@ -125,6 +125,16 @@ impl Isolation<'_> {
     ) -> BoxFuture<'_, Result<(), Outcome>> {
         Box::pin(async move {
             if rows.len() <= 1 {
+                let message = match refusal {
+                    Refusal::Guard => {
+                        "what is in its place in the target keeps changing".to_owned()
+                    }
+                    Refusal::Unique
+                    | Refusal::ForeignKey
+                    | Refusal::Constraint
+                    | Refusal::TooBig
+                    | Refusal::Other => message,
+                };
                 self.refused.extend(rows.pop().map(|row| Refused { row, refusal, message }));
                 return Ok(());
             }
