@@ -13,13 +13,17 @@ use tokio::task::JoinHandle;
 /// How long a command of an everyday suite may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(feature = "slow") { 1_800 } else { 240 });
 
-/// The binary's path, built in the profile of the running test.
+/// The binary's path, built in the profile of the running test; or the one that `REHOME_BIN` names,
+/// to put a released one on trial.
 ///
 /// # Panics
 /// When it does not build.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
+        if let Some(named) = std::env::var_os("REHOME_BIN") {
+            return named.into();
+        }
         // target/PROFILE/deps/SUITE-HASH
         let test = std::env::current_exe().expect("the test knows its own path");
         let profile = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");

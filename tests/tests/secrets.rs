@@ -31,14 +31,14 @@ async fn no_key_is_written_anywhere() {
         Options { users: 60, rows: 300, seed: 71, databases: Databases::D1, ..Options::default() };
     let stage = Stage::set(options).await;
     // Errors are where keys get out: some of everything.
-    let lost = Rule::always(Fault::Reset { when: When::After }).with_probability(0.05);
+    let lost = Rule::always(Fault::Reset { when: When::After }).with_probability(0.05).times(2);
     let error = Fault::Status {
         status: 500,
         body: rehome_emulator::fault::BodyKind::Json,
         retry_after: None,
         when: When::Before,
     };
-    let rules = vec![lost, Rule::always(error).with_probability(0.05)];
+    let rules = vec![lost, Rule::always(error).with_probability(0.05).times(3)];
     stage.emulator.set_faults(FaultPlan { seed: 71, rules });
     let log = stage.folder().join("trace.log").display().to_string();
     let mut said = Vec::new();
