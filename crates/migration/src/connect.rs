@@ -237,7 +237,11 @@ async fn reading(
         DatabaseConfig::Sqlite { path } => {
             let path = config.folder().join(path);
             let opened = SqliteReader::open(&path);
-            Ok(Arc::new(opened.map_err(|source| Error::Database { role, path, source })?))
+            Ok(Arc::new(opened.map_err(|source| Error::Database {
+                role,
+                path,
+                source: Box::new(source),
+            })?))
         }
         DatabaseConfig::D1 { account_id, database, api_url, rate_limit, .. } => {
             let d1 = d1_config(role, account_id, database, api_url, *rate_limit, token)?;
@@ -256,7 +260,11 @@ async fn writing(
         DatabaseConfig::Sqlite { path } => {
             let path = config.folder().join(path);
             let opened = SqliteWriter::open(&path);
-            Ok(Arc::new(opened.map_err(|source| Error::Database { role, path, source })?))
+            Ok(Arc::new(opened.map_err(|source| Error::Database {
+                role,
+                path,
+                source: Box::new(source),
+            })?))
         }
         DatabaseConfig::D1 { account_id, database, api_url, rate_limit, .. } => {
             let d1 = d1_config(role, account_id, database, api_url, *rate_limit, token)?;

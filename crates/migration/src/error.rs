@@ -31,7 +31,7 @@ pub enum Error {
         path: PathBuf,
         /// What stood in the way.
         #[source]
-        source: rehome_records::sqlite::OpenError,
+        source: Box<rehome_records::sqlite::OpenError>,
     },
     /// The journal cannot be used.
     #[error(transparent)]
