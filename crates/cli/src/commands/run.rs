@@ -1,0 +1,209 @@
+//! `rehome run`: starts the migration, or goes on with it.
+
+use std::sync::Arc;
+
+use rehome_core::Stage;
+use rehome_core::engine::{Finish, Interrupt};
+use rehome_core::progress::{Progress, Watcher};
+use rehome_migration::document::{CheckDoc, Status};
+use rehome_migration::{Config, Keys, Observed, RunEnd, RunOptions, ledger};
+
+use super::plan;
+use crate::args::Run;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::render::json::{Event, Events};
+use crate::render::progress::Board;
+use crate::render::{human, status};
+use crate::signals::{self, Signals};
+use crate::{exit, out};
+
+/// Runs to the end, or to an interrupt. With `--json` the last line tells how it ended, whatever
+/// happened.
+pub(crate) async fn run(context: &Context, arguments: &Run) -> Result<u8, Failure> {
+    let events = Arc::new(Events::new(Arc::clone(&context.clock)));
+    let ended = attempt(context, arguments, &events).await;
+    if !context.json {
+        let end = ended?;
+        show(context, arguments, &end)?;
+        return Ok(code(&end, arguments));
+    }
+    match ended {
+        Ok(end) => {
+            let exit = code(&end, arguments);
+            let RunEnd { status, verdict, .. } = end;
+            events.write(Event::Finished {
+                exit,
+                error: None,
+                verdict: verdict.map(Box::new),
+                status: Some(Box::new(status)),
+            });
+            Ok(exit)
+        }
+        Err(failure) => {
+            let report = failure.report();
+            events.write(Event::Finished {
+                exit: report.exit,
+                error: Some(Box::new(report)),
+                verdict: None,
+                status: standing(context).map(Box::new),
+            });
+            Err(Failure::Told(Box::new(failure)))
+        }
+    }
+}
+
+/// Where everything stands, if there is a configuration and a journal.
+fn standing(context: &Context) -> Option<Status> {
+    let config = context.config().ok()?;
+    ledger::status(&config, context.clock.now()).ok()
+}
+
+async fn attempt(
+    context: &Context,
+    arguments: &Run,
+    events: &Arc<Events>,
+) -> Result<RunEnd, Failure> {
+    let config = context.config()?;
+    let options = RunOptions {
+        until: arguments.until,
+        limit: arguments.limit,
+        only: arguments.only.clone(),
+        plan: arguments.plan.as_deref().map(plan::read).transpose()?,
+    };
+    // A journal that exists was consented to when it began.
+    let consented = arguments.yes || config.journal_path().exists();
+    if !consented && !context.interactive {
+        return Err(Failure::usage(
+            "a first run writes to the target, and nobody can be asked here",
+            format!("pass --yes: `{}`", context.command(&["run", "--yes"])),
+        ));
+    }
+    let keys = context.keys(&config)?;
+    if !consented {
+        consent(context, &config, &keys, arguments).await?;
+    }
+    let interrupt = Interrupt::default();
+    let hearing = tokio::spawn(signals::interrupt_at_once(
+        Signals::listen()?,
+        interrupt.clone(),
+        context.notes.clone(),
+        resume(context, arguments),
+    ));
+    let before = ledger::status(&config, context.clock.now()).ok();
+    let board = Board::start(context.showing, &context.notes, before.as_ref());
+    let watcher = watcher(board.clone(), context.json.then(|| Arc::clone(events)));
+    let clock = Arc::clone(&context.clock);
+    let running = rehome_migration::run(&config, &keys, options, watcher, &interrupt, clock);
+    let ended = Box::pin(running).await;
+    hearing.abort();
+    if let Some(board) = board {
+        board.end();
+    }
+    Ok(ended?)
+}
+
+fn watcher(board: Option<Arc<Board>>, events: Option<Arc<Events>>) -> Watcher {
+    use rehome_core::progress::Watch as _;
+    Arc::new(move |progress: &Progress| {
+        if let Some(board) = &board {
+            board.note(progress);
+        }
+        if let Some(events) = &events {
+            events.note(progress);
+        }
+    })
+}
+
+/// Shows what is about to be written where, and asks. A production instance is named by hand.
+async fn consent(
+    context: &Context,
+    config: &Config,
+    keys: &Keys,
+    arguments: &Run,
+) -> Result<(), Failure> {
+    let checked = rehome_migration::check(config, keys, Arc::clone(&context.clock)).await;
+    context.notes.always(&human::check(&about(checked), context.note_style));
+    let observed = Observed::connect(config, keys, Arc::clone(&context.clock)).await?;
+    let (target, production) = observed.target();
+    let who = match (arguments.only.len(), arguments.limit) {
+        (0, None) => "every user".to_owned(),
+        (0, Some(limit)) => format!("the first {limit} users"),
+        (named, _) => format!("{named} named users"),
+    };
+    context.notes.always(&format!(
+        "\n{} goes from {} to {target}{}, up to `{}`.",
+        who,
+        observed.source(),
+        if production { ", a production instance" } else { "" },
+        arguments.until,
+    ));
+    let (wanted, question) = if production {
+        (target, "Type the target instance's id to begin: ".to_owned())
+    } else {
+        ("yes", "Type `yes` to begin: ".to_owned())
+    };
+    match context.notes.ask(&question) {
+        Some(answer) if answer == wanted => Ok(()),
+        Some(_) | None => Err(Failure::usage(
+            "not started: that was not the answer asked for",
+            "nothing was written; `rehome plan` says what a run would do",
+        )),
+    }
+}
+
+/// Without the remark that a run may start: that is about to be asked.
+fn about(mut checked: CheckDoc) -> CheckDoc {
+    checked.findings.retain(|finding| finding.code != "clock" && finding.code != "disk");
+    checked
+}
+
+/// The command that goes on.
+fn resume(context: &Context, arguments: &Run) -> String {
+    let mut words = vec!["run".to_owned()];
+    if arguments.until != Stage::Verified {
+        words.extend(["--until".to_owned(), arguments.until.to_string()]);
+    }
+    if let Some(limit) = arguments.limit {
+        words.extend(["--limit".to_owned(), limit.to_string()]);
+    }
+    if !arguments.only.is_empty() {
+        words.push("--only".to_owned());
+        words.extend(arguments.only.iter().cloned());
+    }
+    context.command(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// How a run that came to its end is judged.
+fn code(end: &RunEnd, arguments: &Run) -> u8 {
+    match end.finish {
+        Finish::Interrupted => return exit::INTERRUPTED,
+        Finish::Quiescent => {}
+    }
+    let aside = end.status.units.values().any(|units| units.failed + units.held + units.stuck > 0);
+    let differs = end.verdict.as_ref().is_some_and(|verdict| !verdict.ok);
+    let whole = arguments.until == Stage::Verified
+        && arguments.limit.is_none()
+        && arguments.only.is_empty();
+    if aside || differs || (whole && !end.status.complete) { exit::UNFINISHED } else { exit::DONE }
+}
+
+fn show(context: &Context, arguments: &Run, end: &RunEnd) -> Result<(), Failure> {
+    let style = context.style;
+    let mut text = status::page(&end.status, style);
+    if let Some(verdict) = &end.verdict {
+        text += &format!("\n\n{}", human::verdict(verdict, style));
+    }
+    out::print(&text)?;
+    match end.finish {
+        Finish::Interrupted => {
+            let resume = resume(context, arguments);
+            context.notes.always(&format!("interrupted; go on with `{resume}`"));
+        }
+        Finish::Quiescent => {
+            let next = if code(end, arguments) == exit::UNFINISHED { "failures" } else { "map" };
+            context.notes.say(&format!("next: {}", context.command(&[next])));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! Why a command could not do what it was asked, and what that means for the caller: a message,
+//! the chain of causes, what to do, and an exit code. Every error of the layers below ends here.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+
+use rehome_core::{Halt, journal};
+use rehome_migration::document::Finding;
+use rehome_migration::{ConfigError, Error};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::exit;
+use crate::render::style::Style;
+use crate::secrets::SecretError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Something that the migration itself reports.
+    #[error(transparent)]
+    Migration(#[from] Error),
+    /// A secret could not be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The arguments do not fit what is there.
+    #[error("{message}")]
+    Usage {
+        /// What does not fit.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A file that was named cannot be read or written.
+    #[error("cannot {doing} {}", .path.display())]
+    File {
+        /// Reading or writing.
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that was named does not hold what it should.
+    #[error("{} cannot be understood", .path.display())]
+    Content {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong in it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The emulator could not be started or filled.
+    #[error("the emulator cannot be started")]
+    Emulator(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A command that the demonstration started went another way than it should.
+    #[error("{command} did not do what the demonstration expects")]
+    Demo {
+        /// The command.
+        command: String,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A run that could not go on, and whose last event has told so already.
+    #[error(transparent)]
+    Told(Box<Failure>),
+    /// Whoever read standard output has seen enough.
+    #[error("nobody reads standard output any more")]
+    ReaderGone,
+    /// Standard output could not be written.
+    #[error("cannot write to standard output")]
+    Stdout(#[source] io::Error),
+    /// Interrupted by a signal.
+    #[error("interrupted")]
+    Interrupted {
+        /// How to go on.
+        hint: Option<String>,
+    },
+    /// The system would not let us hear signals.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    /// The system would not give us threads.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// A document that cannot be written as JSON: a bug.
+    #[error("internal error: a document cannot be written")]
+    Document(#[source] serde_json::Error),
+}
+
+/// A failure as people and programs read it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+pub(crate) struct Report {
+    /// What went wrong.
+    pub(crate) message: String,
+    /// Why, from the nearest cause to the farthest.
+    pub(crate) causes: Vec<String>,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+    /// The exit code.
+    pub(crate) exit: u8,
+}
+
+/// The last line of standard output with `--json`, when a command failed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ErrorLine {
+    /// What went wrong.
+    pub(crate) error: Report,
+}
+
+impl Failure {
+    /// For `map_err` where standard output is written.
+    pub(crate) fn writing_stdout(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::Stdout(error),
+        }
+    }
+
+    /// For `map_err` where a document is serialized into standard output.
+    pub(crate) fn serializing(error: serde_json::Error) -> Self {
+        match error.io_error_kind() {
+            Some(kind) => Self::writing_stdout(kind.into()),
+            None => Self::Document(error),
+        }
+    }
+
+    /// Wrong use, with advice.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// All that is to be told.
+    pub(crate) fn report(&self) -> Report {
+        if let Self::Told(failure) = self {
+            return failure.report();
+        }
+        let mut causes = Vec::new();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        let (exit, hint) = self.meaning();
+        let mut report = Report { message: self.to_string(), causes, hint, exit };
+        if let Self::Migration(Error::Journal(journal::Error::OtherMigration { differences })) =
+            self
+        {
+            let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
+            report.causes.extend(differences.iter().map(|difference| {
+                let (journal, found) = (side(&difference.journal), side(&difference.found));
+                format!("{}: the journal has {journal}, found {found}", difference.what)
+            }));
+        }
+        if let Self::Migration(Error::Refused(findings)) = self {
+            report.causes.extend(findings.iter().map(refusal));
+        }
+        report
+    }
+
+    /// The exit code and what to do.
+    fn meaning(&self) -> (u8, Option<String>) {
+        let hint = |text: &str| Some(text.to_owned());
+        match self {
+            Self::Migration(error) => migration(error),
+            Self::Secret(error) => (exit::USAGE, Some(error.hint())),
+            Self::Usage { hint, .. } => (exit::USAGE, Some(hint.clone())),
+            Self::File { .. } => (exit::USAGE, hint("check the path and its permissions")),
+            Self::Content { .. } => (exit::USAGE, None),
+            Self::Emulator(_) => (exit::UNUSABLE, hint("is the port free? `--port 0` takes any")),
+            Self::Demo { .. } => (exit::BUG, hint("the folder keeps what happened")),
+            Self::Told(failure) => failure.meaning(),
+            Self::ReaderGone => (exit::DONE, None),
+            Self::Stdout(_) => (exit::UNUSABLE, hint("is the disk full?")),
+            Self::Interrupted { hint } => (exit::INTERRUPTED, hint.clone()),
+            Self::Signals(_) | Self::Runtime(_) => (exit::UNUSABLE, None),
+            Self::Document(_) => (exit::BUG, hint("please report it")),
+        }
+    }
+}
+
+fn refusal(finding: &Finding) -> String {
+    match &finding.hint {
+        Some(hint) => format!("{}: {} ({hint})", finding.code, finding.message),
+        None => format!("{}: {}", finding.code, finding.message),
+    }
+}
+
+fn migration(error: &Error) -> (u8, Option<String>) {
+    let hint = |text: &str| Some(text.to_owned());
+    match error {
+        Error::Config(error) => (exit::USAGE, configuration(error)),
+        Error::Key { .. } => (exit::USAGE, hint("take it from Clerk's dashboard, under API keys")),
+        Error::Database { .. } => (exit::USAGE, hint("correct its `path` in the configuration")),
+        Error::Journal(error) | Error::Halt(Halt::Journal(error)) => journal(error),
+        Error::Halt(Halt::Remote { hint, .. }) => (exit::UNUSABLE, Some(hint.clone())),
+        Error::Halt(Halt::Refused { hint, .. }) => (exit::REFUSED, Some(hint.clone())),
+        Error::Halt(Halt::Bug(_)) => {
+            (exit::BUG, hint("please report it with `--log-file`; the journal is intact"))
+        }
+        Error::Refused(_) => (exit::REFUSED, hint("`rehome check` looks at everything")),
+        Error::StalePlan(_) => {
+            (exit::REFUSED, hint("look again with `rehome plan --out FILE`, then run that"))
+        }
+        Error::UnknownKey(_) => {
+            (exit::USAGE, hint("name a unit by its source id, its target id or its e-mail address"))
+        }
+        Error::NotNow { key, .. } => {
+            (exit::USAGE, Some(format!("`rehome show {key}` tells where it stands")))
+        }
+        // The enum may grow; what is not understood here is reported as what it is: unexpected.
+        _ => (exit::BUG, None),
+    }
+}
+
+fn configuration(error: &ConfigError) -> Option<String> {
+    match error {
+        ConfigError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Some("write one with `rehome init`, or name it with `--config FILE`".to_owned())
+        }
+        ConfigError::Unreadable { .. } => Some("check its permissions".to_owned()),
+        ConfigError::Syntax { .. } => None,
+        ConfigError::Meaning { hint, .. } => Some(hint.clone()),
+    }
+}
+
+fn journal(error: &journal::Error) -> (u8, Option<String>) {
+    let hint = |text: &str| Some(text.to_owned());
+    match error {
+        journal::Error::Missing(_) => (exit::USAGE, hint("it begins with `rehome run`")),
+        journal::Error::Locked { .. } => {
+            (exit::REFUSED, hint("let it finish, or interrupt it; `rehome status` shows it"))
+        }
+        journal::Error::OtherMigration { .. } => (
+            exit::REFUSED,
+            hint("use the configuration that it was made with, or name a new `migration.journal`"),
+        ),
+        journal::Error::Damaged(_) | journal::Error::ReplayDiffers(_) => {
+            (exit::REFUSED, hint("put a copy of the journal back; keep this one for a look at it"))
+        }
+        journal::Error::NotAJournal { .. } => {
+            (exit::REFUSED, hint("name another file in `migration.journal`"))
+        }
+        journal::Error::TooNew { .. } => {
+            (exit::REFUSED, hint("use the version of rehome that wrote it, or a later one"))
+        }
+        journal::Error::Pragma { .. } => {
+            (exit::REFUSED, hint("put the journal on a local disk: it cannot be kept safe there"))
+        }
+        journal::Error::File { .. } | journal::Error::Sqlite { .. } => (
+            exit::UNUSABLE,
+            hint("look at the disk (space, permissions), then give the same command again"),
+        ),
+        journal::Error::TargetTaken { .. } => {
+            (exit::REFUSED, hint("`rehome show` with the target's id tells whose it is"))
+        }
+        journal::Error::Illegal { .. }
+        | journal::Error::UnknownUnit(_)
+        | journal::Error::Closed => (exit::BUG, hint("please report it; the journal is intact")),
+        // The enum may grow; see above.
+        _ => (exit::BUG, None),
+    }
+}
+
+impl Report {
+    /// The report as lines for a person.
+    pub(crate) fn in_words(&self, style: Style) -> String {
+        let mut text = format!("{} {}", style.red("error:"), self.message.trim_end());
+        for cause in &self.causes {
+            text += &format!("\n  {} {}", style.dim("caused by:"), cause.trim_end());
+        }
+        if let Some(hint) = &self.hint {
+            text += &format!("\n{} {hint}", style.yellow("hint:"));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rehome_core::RemoteTrouble;
+
+    fn words(failure: &Failure) -> String {
+        format!("{}\nexit {}", failure.report().in_words(Style::PLAIN), failure.report().exit)
+    }
+
+    #[test]
+    fn errors_read_as_what_why_and_what_to_do() {
+        let missing = journal::Error::Missing("a.journal".into());
+        insta::assert_snapshot!("missing_journal", words(&Error::from(missing).into()));
+
+        let other = journal::Error::OtherMigration {
+            differences: vec![journal::Difference {
+                what: "target instance".into(),
+                journal: Some("ins_a".into()),
+                found: Some("ins_b".into()),
+            }],
+        };
+        insta::assert_snapshot!("other_migration", words(&Error::from(other).into()));
+
+        let full = journal::Error::File {
+            doing: "write",
+            path: "a.journal".into(),
+            source: io::Error::other("no space left on device"),
+        };
+        insta::assert_snapshot!("disk_full", words(&Error::from(full).into()));
+
+        let remote = Error::from(Halt::Remote {
+            remote: "target Clerk instance".into(),
+            trouble: RemoteTrouble::Authentication,
+            message: "it does not accept the key (401)".into(),
+            hint: "check `target.clerk.secret_key`".into(),
+        });
+        insta::assert_snapshot!("remote", words(&remote.into()));
+    }
+
+    #[test]
+    fn exit_codes_are_the_promised_ones() {
+        let exit = |error: Error| Failure::from(error).report().exit;
+        assert_eq!(exit(Error::StalePlan("users".into())), 4);
+        assert_eq!(exit(Error::Refused(Vec::new())), 4);
+        assert_eq!(exit(Error::UnknownKey("x".into())), 2);
+        assert_eq!(exit(journal::Error::Locked { owner: "pid 1".into() }.into()), 4);
+        assert_eq!(exit(journal::Error::TooNew { found: 9, known: 1 }.into()), 4);
+        assert_eq!(exit(Halt::Bug("x".into()).into()), 1);
+        let refused = Halt::Refused { message: "x".into(), hint: "y".into() };
+        assert_eq!(exit(refused.into()), 4);
+        assert_eq!(Failure::Interrupted { hint: None }.report().exit, 130);
+        assert_eq!(Failure::writing_stdout(io::ErrorKind::BrokenPipe.into()).report().exit, 0);
+    }
+}
