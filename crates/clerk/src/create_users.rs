@@ -327,11 +327,15 @@ impl Doubt {
 
 impl Transition for CreateUsers {
     fn step(&self) -> Step {
-        Step { kind: USER, from: Stage::Exported, to: Stage::Created, batch: 400, concurrency: 64 }
+        Step { kind: USER, from: Stage::Exported, to: Stage::Created, batch: 1000, concurrency: 64 }
     }
 
     fn settle_time(&self) -> Duration {
         self.settle_time
+    }
+
+    fn linger(&self) -> Duration {
+        Duration::from_secs(10)
     }
 
     fn prepare<'a>(

@@ -59,9 +59,9 @@ impl Wanted {
 
     pub(crate) fn add_identifier(&mut self, filter: Filter, value: &str) {
         match filter {
-            Filter::EmailAddress | Filter::Username | Filter::Web3Wallet => {
-                self.add_folded(filter, value);
-            }
+            // Clerk compares addresses without regard to case.
+            Filter::EmailAddress => self.add(filter, &value.to_lowercase()),
+            Filter::Username | Filter::Web3Wallet => self.add_folded(filter, value),
             Filter::PhoneNumber | Filter::ExternalId | Filter::UserId => self.add(filter, value),
         }
     }

@@ -233,7 +233,11 @@ fn mismatch(pair: &Pair<'_>, found: &Accounts) -> Failure {
 
 impl Transition for MapUsers {
     fn step(&self) -> Step {
-        Step { kind: USER, from: Stage::Created, to: Stage::Mapped, batch: 400, concurrency: 1 }
+        Step { kind: USER, from: Stage::Created, to: Stage::Mapped, batch: 1000, concurrency: 1 }
+    }
+
+    fn linger(&self) -> Duration {
+        Duration::from_secs(10)
     }
 
     fn prepare<'a>(

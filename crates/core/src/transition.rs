@@ -166,6 +166,12 @@ pub trait Transition: Send + Sync {
         Duration::from_secs(5)
     }
 
+    /// How long a batch that is not full may wait for more units while others still move. A
+    /// worker whose look-ups are answered by the hundred saves requests by waiting.
+    fn linger(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Reads what must be read and says what is to be done with each unit, in the order given.
     ///
     /// # Errors

@@ -33,6 +33,17 @@ const LOSSES: u32 = 12;
 /// doubt, which the next run settles.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// Without any commit for so long, a batch is not filled up any more.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// A batch that waits for more units.
+#[derive(Clone, Copy, Debug)]
+struct Lingering {
+    until: Instant,
+    version: u64,
+    quiet: Instant,
+}
+
 /// Runs one transition until the engine says that the run is over.
 pub(super) async fn run(
     shared: Arc<Shared>,
@@ -71,6 +82,7 @@ pub(super) async fn run(
         again: BTreeMap::new(),
         backoff: 0,
         losses: BTreeMap::new(),
+        lingering: None,
     };
     let result = lane.run().await;
     if result.is_err() {
@@ -104,6 +116,7 @@ struct Lane {
     /// Ready units behind the cursor, to be prepared again from then on.
     again: BTreeMap<UnitId, Instant>,
     backoff: u64,
+    lingering: Option<Lingering>,
     /// How often this run lost sight of an effect of a unit that is not settled since.
     losses: BTreeMap<UnitId, u32>,
 }
@@ -289,31 +302,59 @@ impl Lane {
     /// Adds ready units that are not in hand, going on where the last scan ended. Units reach a
     /// stage in any order, so the scan starts over once before it says that there are none.
     fn scan(&mut self, wanted: usize, units: &mut Vec<Unit>) -> Result<(), Halt> {
-        let Step { kind, from, .. } = &self.step;
+        let Step { kind, from, .. } = self.step.clone();
         let taken: BTreeSet<UnitId> = units.iter().map(|unit| unit.id).collect();
-        let mut from_the_start = self.cursor == UnitId(0);
-        loop {
-            let found = self.shared.reader.ready(kind, *from, self.cursor, wanted)?;
-            let Some(last) = found.last() else {
-                if from_the_start {
-                    return Ok(());
+        let mut found = Vec::new();
+        let mut start = self.cursor;
+        let mut cursor = self.cursor;
+        while found.len() < wanted {
+            let ids = self.shared.reader.ready_ids(&kind, from, cursor, wanted)?;
+            let Some(last) = ids.last() else {
+                if start == UnitId(0) {
+                    break;
                 }
-                from_the_start = true;
-                self.cursor = UnitId(0);
+                // Once more, from the beginning to where this scan began.
+                start = UnitId(0);
+                cursor = UnitId(0);
                 continue;
             };
-            self.cursor = last.id;
-            units.extend(found.into_iter().filter(|unit| {
-                !taken.contains(&unit.id)
-                    && !self.handed.contains(&unit.id)
-                    && !self.waiting.contains(unit.id)
-                    && !self.again.contains_key(&unit.id)
-                    && !self.doubts.contains(unit.id)
-            }));
-            if units.len() > taken.len() {
-                return Ok(());
-            }
+            cursor = *last;
+            let free = ids.into_iter().filter(|id| {
+                !taken.contains(id)
+                    && !found.contains(id)
+                    && !self.handed.contains(id)
+                    && !self.waiting.contains(*id)
+                    && !self.again.contains_key(id)
+                    && !self.doubts.contains(*id)
+            });
+            let free: Vec<_> = free.take(wanted - found.len()).collect();
+            found.extend(free);
         }
+        if !found.is_empty() && found.len() < wanted && self.lingers() {
+            return Ok(());
+        }
+        self.lingering = None;
+        self.cursor = found.last().copied().unwrap_or(UnitId(0));
+        units.extend(self.shared.reader.load(&found)?);
+        Ok(())
+    }
+
+    /// Whether a batch that is not full should still wait for more: until nothing was committed
+    /// for a moment, and never longer than the worker allows.
+    fn lingers(&mut self) -> bool {
+        let allowed = self.transition.linger();
+        if allowed.is_zero() {
+            return false;
+        }
+        let now = Instant::now();
+        let version = *self.shared.journal.version().borrow();
+        let lingering =
+            self.lingering.get_or_insert(Lingering { until: now + allowed, version, quiet: now });
+        if lingering.version != version {
+            lingering.version = version;
+            lingering.quiet = now;
+        }
+        now < lingering.until && now < lingering.quiet + QUIET
     }
 
     fn take_again(&mut self) -> Result<Vec<Unit>, Halt> {
@@ -445,14 +486,18 @@ impl Lane {
         (looked_at, round): (u64, u64),
         version: &mut tokio::sync::watch::Receiver<u64>,
     ) -> Result<(), Halt> {
-        let quiet = self.handed.is_empty() && self.doubts.is_empty() && self.again.is_empty();
+        let quiet = self.handed.is_empty()
+            && self.lingering.is_none()
+            && self.doubts.is_empty()
+            && self.again.is_empty();
         let report = if quiet {
             Report::Idle { version: looked_at, round, waiting: self.waiting.len() }
         } else {
             Report::Busy
         };
         self.shared.board.report(self.index, report);
-        let next = [self.doubts.next(), self.again.values().min().copied()];
+        let lingering = self.lingering.map(|l| l.until.min(l.quiet + QUIET));
+        let next = [self.doubts.next(), self.again.values().min().copied(), lingering];
         let next = next.into_iter().flatten().min();
         let timer = async move {
             match next {

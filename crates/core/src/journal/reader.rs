@@ -146,13 +146,45 @@ impl Reader {
         after: UnitId,
         limit: usize,
     ) -> Result<Vec<Unit>, Error> {
+        self.load(&self.ready_ids(kind, stage, after, limit)?)
+    }
+
+    /// The numbers of the units that [`Reader::ready`] would give: cheap, because it reads an
+    /// index only.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn ready_ids(
+        &self,
+        kind: &Kind,
+        stage: Stage,
+        after: UnitId,
+        limit: usize,
+    ) -> Result<Vec<UnitId>, Error> {
         let conn = self.lock();
         let (filter, parameter) = self.filter(&conn, kind)?;
         let sql = format!(
-            "{UNIT} WHERE u.kind = ?1 AND u.stage = ?2 AND u.condition = 'ready' AND u.id > ?3
-             {filter} ORDER BY u.id LIMIT ?4"
+            "SELECT u.id FROM unit u WHERE u.kind = ?1 AND u.stage = ?3
+             AND u.condition = 'ready' AND u.id > ?4 {filter} ORDER BY u.id LIMIT ?5"
         );
-        units(&conn, &sql, params![kind.as_str(), stage.rank(), after.0, limit as i64, parameter])
+        conn.prepare_cached(&sql)
+            .and_then(|mut statement| {
+                let values = params![kind.as_str(), parameter, stage.rank(), after.0, limit as i64];
+                statement.query_map(values, |row| row.get(0).map(UnitId))?.collect()
+            })
+            .map_err(Error::sqlite("look for ready units"))
+    }
+
+    /// The units of these numbers, in their order; unknown ones are left out.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn load(&self, ids: &[UnitId]) -> Result<Vec<Unit>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!("{UNIT} WHERE u.id IN (SELECT value FROM json_each(?1)) ORDER BY u.id");
+        units(&self.lock(), &sql, params![serde_json::json!(ids).to_string()])
     }
 
     /// Units whose latest intent has no known outcome, with numbers above `after`.
@@ -227,7 +259,7 @@ impl Reader {
             self.read("read what units left behind", |conn| {
                 conn.prepare_cached(
                     "SELECT u.id, e.seq, e.detail, d.detail FROM json_each(?1) n
-                     JOIN unit u ON u.id = n.value JOIN entry e ON e.seq = u.exported_seq
+                     CROSS JOIN unit u ON u.id = n.value JOIN entry e ON e.seq = u.exported_seq
                      LEFT JOIN entry d ON d.seq = u.done_seq",
                 )?
                 .query_map([serde_json::json!(ids).to_string()], |row| {
@@ -270,7 +302,7 @@ impl Reader {
         })
     }
 
-    /// The part of a query that keeps unselected units out, and what its `?5` is bound to.
+    /// The part of a query that keeps unselected units out, and what its `?2` is bound to; `?1` is the kind.
     fn filter(
         &self,
         conn: &Connection,
@@ -279,17 +311,17 @@ impl Reader {
         use rusqlite::types::Value;
         Ok(match &self.selection {
             Selection::First { kind: limited, count } if limited == kind => {
-                ("AND u.id <= ?5", Value::Integer(last_of_first(conn, kind, *count)?))
+                ("AND u.id <= ?2", Value::Integer(last_of_first(conn, kind, *count)?))
             }
             Selection::Only { kind: limited, names } if limited == kind => (
-                "AND (u.source_key IN (SELECT value FROM json_each(?5))
-                      OR u.target_key IN (SELECT value FROM json_each(?5))
-                      OR EXISTS (SELECT 1 FROM alias a, json_each(?5) n WHERE a.kind = u.kind
-                                 AND a.alias = n.value AND a.unit = u.id))",
+                "AND (u.source_key IN (SELECT value FROM json_each(?2))
+                      OR u.target_key IN (SELECT value FROM json_each(?2))
+                      OR u.id IN (SELECT a.unit FROM json_each(?2) n CROSS JOIN alias a
+                                  ON a.kind = ?1 AND a.alias = n.value))",
                 Value::Text(serde_json::json!(names).to_string()),
             ),
             Selection::All | Selection::First { .. } | Selection::Only { .. } => {
-                ("AND ?5 IS NULL", Value::Null)
+                ("AND ?2 IS NULL", Value::Null)
             }
         })
     }

@@ -11,6 +11,8 @@ use crate::knowledge::{Knowledge, Known};
 use crate::state::Stage;
 use crate::unit::{Kind, Origin, UnitId};
 
+/// Every query starts from the names asked for: CROSS JOIN keeps SQLite from turning the loops
+/// around, which would read the list of names anew for every unit.
 const KNOWN: &str =
     "SELECT u.id, u.source_key, u.target_key, u.origin, u.stage, u.condition, n.value";
 
@@ -78,19 +80,22 @@ impl Reader {
                 let last = last_of_first(conn, kind, *count)?;
                 Ok(Some(rows.iter().map(|row| row.0.id).filter(|id| id.0 <= last).collect()))
             }
-            Selection::Only { kind: limited, names } if limited == kind => {
+            Selection::Only { kind: limited, .. } if limited == kind => {
                 let ids: Vec<i64> = rows.iter().map(|row| row.0.id.0).collect();
                 let (filter, parameter) = self.filter(conn, kind)?;
                 let sql = format!(
-                    "SELECT u.id FROM unit u, json_each(?1) i WHERE u.id = i.value {filter}"
-                )
-                .replace("?5", "?2");
-                debug_assert!(!names.is_empty());
+                    "SELECT u.id FROM unit u
+                     WHERE u.kind = ?1 AND u.id IN (SELECT value FROM json_each(?3)) {filter}"
+                );
                 conn.prepare_cached(&sql)
                     .and_then(|mut statement| {
                         statement
                             .query_map(
-                                params![serde_json::json!(ids).to_string(), parameter],
+                                params![
+                                    kind.as_str(),
+                                    parameter,
+                                    serde_json::json!(ids).to_string()
+                                ],
                                 |row| row.get(0).map(UnitId),
                             )?
                             .collect::<Result<_, _>>()
@@ -109,7 +114,8 @@ impl Knowledge for Reader {
         kind: &Kind,
         source_keys: &[String],
     ) -> Result<HashMap<String, Known>, Error> {
-        let from = "FROM json_each(?2) n JOIN unit u ON u.kind = ?1 AND u.source_key = n.value";
+        let from =
+            "FROM json_each(?2) n CROSS JOIN unit u ON u.kind = ?1 AND u.source_key = n.value";
         Ok(self.known(kind, source_keys, from)?.into_iter().collect())
     }
 
@@ -118,7 +124,8 @@ impl Knowledge for Reader {
         kind: &Kind,
         target_keys: &[String],
     ) -> Result<HashMap<String, Known>, Error> {
-        let from = "FROM json_each(?2) n JOIN unit u ON u.kind = ?1 AND u.target_key = n.value";
+        let from =
+            "FROM json_each(?2) n CROSS JOIN unit u ON u.kind = ?1 AND u.target_key = n.value";
         Ok(self.known(kind, target_keys, from)?.into_iter().collect())
     }
 
@@ -127,8 +134,8 @@ impl Knowledge for Reader {
         kind: &Kind,
         aliases: &[String],
     ) -> Result<HashMap<String, Vec<Known>>, Error> {
-        let from = "FROM json_each(?2) n JOIN alias a ON a.kind = ?1 AND a.alias = n.value
-                    JOIN unit u ON u.id = a.unit ORDER BY u.id";
+        let from = "FROM json_each(?2) n CROSS JOIN alias a ON a.kind = ?1 AND a.alias = n.value
+                    CROSS JOIN unit u ON u.id = a.unit ORDER BY u.id";
         let mut claims: HashMap<String, Vec<Known>> = HashMap::new();
         for (alias, known) in self.known(kind, aliases, from)? {
             claims.entry(alias).or_default().push(known);
@@ -144,7 +151,7 @@ impl Knowledge for Reader {
         self.read("look for blocked units", |conn| {
             conn.prepare_cached(
                 "SELECT DISTINCT b.key FROM json_each(?2) n
-                 JOIN block b ON b.kind = ?1 AND b.key = n.value",
+                 CROSS JOIN block b ON b.kind = ?1 AND b.key = n.value",
             )?
             .query_map(params![kind.as_str(), serde_json::json!(source_keys).to_string()], |row| {
                 row.get(0)
