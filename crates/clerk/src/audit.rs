@@ -112,6 +112,7 @@ pub struct Audit {
     memory: Arc<dyn Memory>,
     policy: UserPolicy,
     page: usize,
+    position: Position,
     /// The users that were met, one bit each.
     met: Vec<u64>,
     /// Accounts that were told as extra, by hash: a page may be read twice.
@@ -144,6 +145,7 @@ impl Audit {
             memory,
             policy,
             page: LARGEST_PAGE,
+            position: Position::START,
             met: Vec::new(),
             extras: HashSet::new(),
             hasher: RandomState::new(),
@@ -157,21 +159,27 @@ impl Audit {
         self
     }
 
-    /// Walks the target's accounts, and tells what was found of each, once.
+    /// Walks one page of the target's accounts, and tells what was found of each, once. Returns
+    /// whether there may be more.
     ///
     /// # Errors
     /// A [`Halt`] when one of the sides or the journal cannot be read.
-    pub async fn walk(&mut self, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<(), Halt> {
+    pub async fn step(&mut self, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<bool, Halt> {
         let walk = Walk::new(self.target.clone(), self.page);
-        let mut position = Position::START;
-        loop {
-            let step = walk.step(position).await?;
-            self.page_of(step.users, tell).await?;
-            if step.done {
-                return Ok(());
-            }
-            position = step.next;
-        }
+        let position = std::mem::replace(&mut self.position, Position::START);
+        let step = walk.step(position).await?;
+        self.page_of(step.users, tell).await?;
+        self.position = step.next;
+        Ok(!step.done)
+    }
+
+    /// Walks all of them.
+    ///
+    /// # Errors
+    /// As [`Audit::step`].
+    pub async fn walk(&mut self, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<(), Halt> {
+        while self.step(tell).await? {}
+        Ok(())
     }
 
     /// Looks after those of the users that the walk did not meet: to be called for all of them,

@@ -33,7 +33,6 @@ pub struct TimerClock {
 
 impl TimerClock {
     /// A clock that shows `origin` now.
-    #[allow(clippy::disallowed_methods, reason = "tokio's timer is what a test pauses")]
     pub fn starting_at(origin: Timestamp) -> Self {
         Self { origin, started: tokio::time::Instant::now() }
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use rehome_core::clock::Clock;
 use rehome_core::journal::{self, Reader};
 use rehome_core::progress::Watcher;
@@ -79,11 +80,14 @@ impl Observed {
             return Err(journal::Error::OtherMigration { differences }.into());
         }
         let mut verdict = Verdict::default();
-        verify::users(&self.config, &self.remotes, &reader, watcher, &mut |finding| {
-            verify::count(&mut verdict, &finding.line);
-            each(finding.line);
-        })
-        .await?;
+        let mut hear = |found: Vec<verify::UserFinding>| -> BoxFuture<'static, _> {
+            for finding in found {
+                verify::count(&mut verdict, &finding.line);
+                each(finding.line);
+            }
+            Box::pin(std::future::ready(Ok(())))
+        };
+        verify::users(&self.config, &self.remotes, &reader, watcher, &mut hear).await?;
         if let (Some(databases), Some(records)) = (&self.remotes.databases, &self.config.records) {
             verify::rows(databases, records, &reader, watcher, &mut verdict, each).await?;
         }

@@ -4,23 +4,20 @@
 //! source has changed since the export: then it stays where it is, and the next run compares it
 //! again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use rehome_clerk::USER;
 use rehome_core::journal::{Change, Detail, Journal, Reader};
 use rehome_core::progress::{Progress, Watcher};
-use rehome_core::{Condition, Event, Failure, Halt, Kind, Knowledge as _, Stage, UnitId};
+use rehome_core::{Condition, Event, Failure, Kind, Knowledge as _, Stage, UnitId};
 use rehome_records::span::SPAN;
 
 use crate::config::Config;
 use crate::connect::Remotes;
 use crate::document::Verdict;
 use crate::error::Error;
-use crate::verify::{self, UserFinding};
-
-/// How many findings are journaled together.
-const BATCH: usize = 500;
+use crate::verify::{self, SpanFinding, UserFinding};
 
 /// Compares both sides when there is anything to verify; `None` when there is not.
 pub(crate) async fn verify(
@@ -34,19 +31,31 @@ pub(crate) async fn verify(
         return Ok(None);
     }
     let mut verdict = Verdict::default();
-    let scribe = Scribe::start(Arc::clone(journal), Arc::clone(reader), Arc::clone(watcher));
-    verify::users(config, remotes, reader, watcher, &mut |finding| {
-        verify::count(&mut verdict, &finding.line);
-        scribe.write(Note::User(finding));
-    })
-    .await?;
+    let scribe = Scribe {
+        journal: Arc::clone(journal),
+        reader: Arc::clone(reader),
+        watcher: Arc::clone(watcher),
+    };
+    let mut hear = |found: Vec<UserFinding>| -> BoxFuture<'static, _> {
+        for finding in &found {
+            verify::count(&mut verdict, &finding.line);
+        }
+        let verdicts = found.into_iter().filter_map(|finding| {
+            let verdict = of_user(&finding)?;
+            Some((finding.key, verdict))
+        });
+        let (scribe, verdicts) = (scribe.clone(), verdicts.collect());
+        Box::pin(async move { scribe.record(USER, verdicts).await })
+    };
+    verify::users(config, remotes, reader, watcher, &mut hear).await?;
     if let (Some(databases), Some(records)) = (&remotes.databases, &config.records) {
-        verify::spans(databases, records, reader, watcher, &mut verdict, &mut |span| {
-            scribe.write(Note::Span(span));
-        })
-        .await?;
+        let mut hear = |found: Vec<SpanFinding>| -> BoxFuture<'static, _> {
+            let verdicts = found.into_iter().map(|span| (span.key, span.failure)).collect();
+            let scribe = scribe.clone();
+            Box::pin(async move { scribe.record(SPAN, verdicts).await })
+        };
+        verify::spans(databases, records, reader, watcher, &mut verdict, &mut hear).await?;
     }
-    scribe.finish().await?;
     verify::sum(&mut verdict);
     Ok(Some(verdict))
 }
@@ -60,65 +69,23 @@ fn anything_to_verify(reader: &Reader) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// What was found, on its way to the journal.
-enum Note {
-    User(UserFinding),
-    Span(verify::SpanFinding),
-}
-
-/// Journals findings in batches, beside the comparison.
+/// Journals what was found, a page at a time.
+#[derive(Clone)]
 struct Scribe {
-    notes: tokio::sync::mpsc::UnboundedSender<Note>,
-    task: tokio::task::JoinHandle<Result<(), Error>>,
+    journal: Arc<Journal>,
+    reader: Arc<Reader>,
+    watcher: Watcher,
 }
 
 impl Scribe {
-    fn start(journal: Arc<Journal>, reader: Arc<Reader>, watcher: Watcher) -> Self {
-        let (notes, mut inbox) = tokio::sync::mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
-            let mut batch = Vec::with_capacity(BATCH);
-            while inbox.recv_many(&mut batch, BATCH).await > 0 {
-                record(&journal, &reader, &watcher, std::mem::take(&mut batch)).await?;
-            }
-            Ok(())
-        });
-        Self { notes, task }
-    }
-
-    fn write(&self, note: Note) {
-        // The task only ends early with an error, which `finish` tells.
-        self.notes.send(note).ok();
-    }
-
-    async fn finish(self) -> Result<(), Error> {
-        drop(self.notes);
-        let ended = self.task.await;
-        ended.map_err(|error| Error::Halt(Halt::Bug(format!("the scribe ended early: {error}"))))?
-    }
-}
-
-async fn record(
-    journal: &Journal,
-    reader: &Reader,
-    watcher: &Watcher,
-    notes: Vec<Note>,
-) -> Result<(), Error> {
-    let mut verdicts: HashMap<Kind, Vec<(String, Option<Failure>)>> = HashMap::new();
-    for note in notes {
-        match note {
-            Note::User(finding) => {
-                if let Some(verdict) = of_user(&finding) {
-                    verdicts.entry(USER).or_default().push((finding.key, verdict));
-                }
-            }
-            Note::Span(finding) => {
-                verdicts.entry(SPAN).or_default().push((finding.key, finding.failure));
-            }
-        }
-    }
-    for (kind, verdicts) in verdicts {
+    /// For each unit: verified (`None`), or why it is not.
+    async fn record(
+        &self,
+        kind: Kind,
+        verdicts: Vec<(String, Option<Failure>)>,
+    ) -> Result<(), Error> {
         let keys: Vec<_> = verdicts.iter().map(|(key, _)| key.clone()).collect();
-        let known = reader.by_source(&kind, &keys)?;
+        let known = self.reader.by_source(&kind, &keys)?;
         let mut changes = Vec::new();
         let mut verified = 0;
         for (key, failure) in verdicts {
@@ -145,7 +112,7 @@ async fn record(
             };
             match failure {
                 None => verified += 1,
-                Some(ref failure) => watcher.note(&Progress::Failed {
+                Some(ref failure) => self.watcher.note(&Progress::Failed {
                     kind: kind.clone(),
                     source_key: key,
                     failure: failure.clone(),
@@ -155,13 +122,17 @@ async fn record(
             changes.push(Change::Step { unit: unit.id, event, detail });
         }
         if !changes.is_empty() {
-            journal.submit(changes).await?;
+            self.journal.submit(changes).await?;
         }
         if verified > 0 {
-            watcher.note(&Progress::Advanced { kind, stage: Stage::Verified, units: verified });
+            self.watcher.note(&Progress::Advanced {
+                kind,
+                stage: Stage::Verified,
+                units: verified,
+            });
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// What a finding means for the user: verified (`None`), a failure, or nothing to journal.

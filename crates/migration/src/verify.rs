@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use rehome_clerk::audit::{Audit, Finding};
 use rehome_clerk::{Difference, USER};
 use rehome_core::journal::Reader;
 use rehome_core::progress::{Progress, Watcher};
-use rehome_core::{Failure, Halt, Knowledge, Stage, UnitId};
+use rehome_core::{Failure, Knowledge, Stage, UnitId};
 use rehome_records::span::{SPAN, SpanData};
 use rehome_records::verify::{RowAudit, RowFinding};
 
@@ -23,8 +24,6 @@ use crate::undeclared;
 
 /// How many users are looked after at once in the second pass.
 const BATCH: usize = 500;
-/// How often progress is told, in comparisons.
-const TELL: u64 = 250;
 
 /// What was found about one user, in the order of finding.
 pub(crate) struct UserFinding {
@@ -36,46 +35,50 @@ pub(crate) struct UserFinding {
     pub(crate) explained: bool,
 }
 
-/// Compares all users. `tell` hears of each.
+/// Takes findings, a page at a time, before the next page is read.
+pub(crate) type Sink<'a, T> =
+    &'a mut (dyn FnMut(Vec<T>) -> BoxFuture<'static, Result<(), Error>> + Send);
+
+/// Compares all users, a page at a time.
 pub(crate) async fn users(
     config: &Config,
     remotes: &Remotes,
     reader: &Arc<Reader>,
     watcher: &Watcher,
-    tell: &mut (dyn FnMut(UserFinding) + Send),
+    sink: Sink<'_, UserFinding>,
 ) -> Result<(), Error> {
     let mut audit = Audit::new(
         remotes.source.reader.clone(),
         remotes.target.reader.clone(),
-        Arc::clone(reader) as Arc<dyn rehome_core::Knowledge>,
+        Arc::clone(reader) as Arc<dyn Knowledge>,
         Arc::new(JournalMemory(Arc::clone(reader))),
         config.users.policy(),
     );
     let total = reader.counts()?.get(&USER).map(rehome_core::journal::Standing::total);
     let mut done = 0;
-    let mut hear = |finding: Finding| {
-        done += 1;
-        if done % TELL == 0 {
-            let what = USER.to_string();
-            watcher.note(&Progress::Verifying { what, done, total });
-        }
-        tell(understand(finding));
+    let mut heard = |found: &[UserFinding]| {
+        done += found.len() as u64;
+        watcher.note(&Progress::Verifying { what: USER.to_string(), done, total });
     };
-    audit.walk(&mut hear).await?;
+    loop {
+        let mut found = Vec::new();
+        let more = audit.step(&mut |finding| found.push(understand(finding))).await?;
+        heard(&found);
+        sink(found).await?;
+        if !more {
+            break;
+        }
+    }
     let mut after = UnitId(0);
     loop {
-        let units = reader.standing_at_least(&USER, Stage::Exported, after, BATCH)?;
-        let Some(last) = units.last() else { break };
+        let known = reader.known_after(&USER, after, BATCH)?;
+        let Some(last) = known.last() else { return Ok(()) };
         after = last.id;
-        let keys: Vec<_> = units.into_iter().map(|unit| unit.source_key).collect();
-        let known: Vec<_> = rehome_core::Knowledge::by_source(reader.as_ref(), &USER, &keys)
-            .map_err(Halt::from)?
-            .into_values()
-            .collect();
-        audit.rest(&known, &mut hear).await?;
+        let mut found = Vec::new();
+        audit.rest(&known, &mut |finding| found.push(understand(finding))).await?;
+        heard(&found);
+        sink(found).await?;
     }
-    watcher.note(&Progress::Verifying { what: USER.to_string(), done, total });
-    Ok(())
 }
 
 fn understand(finding: Finding) -> UserFinding {
@@ -167,7 +170,7 @@ pub(crate) async fn spans(
     reader: &Arc<Reader>,
     watcher: &Watcher,
     verdict: &mut Verdict,
-    tell: &mut (dyn FnMut(SpanFinding) + Send),
+    sink: Sink<'_, SpanFinding>,
 ) -> Result<(), Error> {
     let audit = row_audit(databases, records, reader);
     let total = reader.counts()?.get(&SPAN).map(rehome_core::journal::Standing::total);
@@ -189,7 +192,8 @@ pub(crate) async fn spans(
             table.equal += report.equal;
             table.missing += report.missing + report.held;
             table.different += report.different;
-            tell(SpanFinding { key: unit.source_key, failure: first.map(span_failure) });
+            let failure = first.map(span_failure);
+            sink(vec![SpanFinding { key: unit.source_key, failure }]).await?;
             done += 1;
             watcher.note(&Progress::Verifying { what: "spans of rows".into(), done, total });
         }

@@ -25,6 +25,7 @@ async fn pages(shared: &Shared, source: &dyn Source) -> Result<(), Halt> {
     let checkpoint = shared.reader.checkpoint(&kind)?;
     let (mut cursor, mut done) =
         checkpoint.map_or((None, false), |found| (Some(found.cursor), found.done));
+    let mut known = shared.reader.counts()?.get(&kind).map_or(0, crate::journal::Standing::total);
     while !done && !shared.is_stopping() {
         let page = tokio::select! {
             page = source.next_page(cursor.take()) => page?,
@@ -43,7 +44,7 @@ async fn pages(shared: &Shared, source: &dyn Source) -> Result<(), Halt> {
                 total,
             }])
             .await?;
-        let known = shared.reader.counts()?.get(&kind).map_or(0, crate::journal::Standing::total);
+        known += ack.new_units;
         shared.watcher.note(&Progress::Exported {
             kind: kind.clone(),
             new: ack.new_units,

@@ -1,6 +1,6 @@
 //! A lane: one transition, its queue, and the effects that it has under way.
 //!
-//! The lane itself only reads, decides and hands out; performers (see [`super::perform`]) carry
+//! The lane itself only reads, decides and hands out; performers (see `super::perform`) carry
 //! the effects out beside it, so that preparing the next batch never leaves the pacer idle.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -304,7 +304,9 @@ impl Lane {
     fn scan(&mut self, wanted: usize, units: &mut Vec<Unit>) -> Result<(), Halt> {
         let Step { kind, from, .. } = self.step.clone();
         let taken: BTreeSet<UnitId> = units.iter().map(|unit| unit.id).collect();
+        // In the order of the scan: behind the cursor first, then from the beginning.
         let mut found = Vec::new();
+        let mut seen = BTreeSet::new();
         let mut start = self.cursor;
         let mut cursor = self.cursor;
         while found.len() < wanted {
@@ -321,7 +323,7 @@ impl Lane {
             cursor = *last;
             let free = ids.into_iter().filter(|id| {
                 !taken.contains(id)
-                    && !found.contains(id)
+                    && seen.insert(*id)
                     && !self.handed.contains(id)
                     && !self.waiting.contains(*id)
                     && !self.again.contains_key(id)

@@ -1,6 +1,6 @@
 //! The engine: lanes side by side over one journal, until nothing moves any more.
 //!
-//! Each source has a lane that reads it, each transition a lane that moves units (see [`lane`]).
+//! Each source has a lane that reads it, each transition a lane that moves units (see `lane`).
 //! Lanes know nothing of each other: they react to what the journal holds. So creation starts
 //! while the export still pages, and rows follow as soon as the users that they mention are
 //! mapped. The engine itself only watches for the moment when nothing moves, and then decides

@@ -2,7 +2,7 @@
 //!
 //! An append-only log of what happened is the truth; a table of where each unit stands is a cache
 //! of it, kept in the same transaction. There is one writer (a thread with group commit, see
-//! [`writer`]) and any number of readers, in this process or another: `status` works while a run
+//! `writer`) and any number of readers, in this process or another: `status` works while a run
 //! writes.
 //!
 //! What a caller is told is durable, is: the answer to [`Journal::submit`] comes after a commit

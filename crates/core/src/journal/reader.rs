@@ -199,8 +199,8 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Unit>, Error> {
         let sql = format!(
-            "{UNIT} WHERE u.kind = ?1 AND u.stage = ?2 AND u.condition IN ('intended', 'in_doubt')
-             AND u.id > ?3 ORDER BY u.id LIMIT ?4"
+            "{UNIT} WHERE u.kind = ?1 AND u.stage = ?2 AND u.condition <> 'ready'
+             AND u.condition IN ('intended', 'in_doubt') AND u.id > ?3 ORDER BY u.id LIMIT ?4"
         );
         units(&self.lock(), &sql, params![kind.as_str(), stage.rank(), after.0, limit as i64])
     }
@@ -218,7 +218,7 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Unit>, Error> {
         let sql = format!(
-            "{UNIT} WHERE u.kind = ?1 AND u.stage >= ?2 AND u.id > ?3 ORDER BY u.id LIMIT ?4"
+            "{UNIT} WHERE +u.kind = ?1 AND u.stage >= ?2 AND u.id > ?3 ORDER BY u.id LIMIT ?4"
         );
         units(&self.lock(), &sql, params![kind.as_str(), stage.rank(), after.0, limit as i64])
     }

@@ -36,6 +36,32 @@ fn known_from_row(row: &Row<'_>) -> rusqlite::Result<(Known, i64, String, String
 }
 
 impl Reader {
+    /// What is known of the units of a kind with numbers above `after`, in their order.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn known_after(
+        &self,
+        kind: &Kind,
+        after: UnitId,
+        limit: usize,
+    ) -> Result<Vec<Known>, Error> {
+        let rows: Vec<_> = self.read("read what is known of units", |conn| {
+            conn.prepare_cached(
+                "SELECT u.id, u.source_key, u.target_key, u.origin, u.stage, u.condition, ''
+                 FROM unit u WHERE +u.kind = ?1 AND u.id > ?2 ORDER BY u.id LIMIT ?3",
+            )?
+            .query_map(params![kind.as_str(), after.0, limit as i64], known_from_row)?
+            .collect()
+        })?;
+        rows.into_iter()
+            .map(|(mut known, stage, condition, _)| {
+                known.state = state_from_columns(stage, &condition)?;
+                Ok(known)
+            })
+            .collect()
+    }
+
     fn known(
         &self,
         kind: &Kind,

@@ -214,7 +214,7 @@ impl Reader {
         let rows: Vec<Raw> = self.read("read failures", |conn| {
             conn.prepare_cached(
                 "SELECT id, kind, source_key, label, stage, condition, failure, attempts
-                 FROM unit WHERE condition IN ('failed', 'held', 'skipped')
+                 FROM unit WHERE +condition IN ('failed', 'held', 'skipped')
                      AND (?1 IS NULL OR condition = ?1) AND id > ?2
                  ORDER BY id LIMIT ?3",
             )?
@@ -325,7 +325,7 @@ impl Reader {
         self.read("read the mapping", |conn| {
             conn.prepare_cached(
                 "SELECT id, source_key, target_key, origin, label FROM unit
-                 WHERE kind = ?1 AND stage >= ?2 AND target_key IS NOT NULL AND id > ?3
+                 WHERE +kind = ?1 AND stage >= ?2 AND target_key IS NOT NULL AND id > ?3
                  ORDER BY id LIMIT ?4",
             )?
             .query_map(
