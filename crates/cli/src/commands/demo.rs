@@ -121,6 +121,9 @@ async fn second_run(story: &Story<'_>, stage: &Stage) -> Result<i32, Failure> {
     let bar = story.bar();
     let code = loop {
         bar.set_position(stage.accounts());
+        if stage.accounts() == USERS as u64 {
+            bar.set_message("everybody is there; rows follow, then both sides are compared");
+        }
         if let Some(code) = ended(&mut run).await? {
             break code;
         }
@@ -261,7 +264,8 @@ impl Story<'_> {
     /// Accounts in the target, on a terminal.
     fn bar(&self) -> ProgressBar {
         let bar = self.context.notes.bars.add(ProgressBar::new(USERS as u64));
-        let style = ProgressStyle::with_template("   {bar:40.cyan/dim} {pos:>5} of {len} accounts");
+        let style =
+            ProgressStyle::with_template("   {bar:40.cyan/dim} {pos:>5} of {len} accounts {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
         bar
     }

@@ -35,6 +35,14 @@ pub(crate) fn bar(part: u64, whole: u64, width: u64) -> String {
     format!("{}{}", "█".repeat(places(filled)), "░".repeat(places(width - filled)))
 }
 
+/// At most `length` characters of a text.
+pub(crate) fn shortened(text: &str, length: usize) -> String {
+    match text.char_indices().nth(length) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
 /// What a person calls a kind of unit.
 pub(crate) fn kind(kind: &str) -> &str {
     match kind {
@@ -54,6 +62,10 @@ mod tests {
         assert_eq!([5, 185, 7620].map(seconds), ["5 s", "3 min 05 s", "2 h 07 min"]);
         assert_eq!((of(1, "user"), of(2, "user")), ("1 user".into(), "2 users".into()));
         assert_eq!(bar(1, 2, 4), "██░░");
+        assert_eq!(
+            (shortened("größer", 3), shortened("größer", 6)),
+            ("grö…".into(), "größer".into())
+        );
         assert_eq!(bar(3, 0, 4), "░░░░");
     }
 }

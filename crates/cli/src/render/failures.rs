@@ -11,6 +11,9 @@ use super::style::Style;
 /// How many units of a group are named.
 const NAMED: usize = 5;
 
+/// How much of a message is shown; `show` and `--json` have all of it.
+const MESSAGE: usize = 200;
+
 /// Units that stand aside for the same reason.
 #[derive(Debug)]
 struct Group {
@@ -78,7 +81,7 @@ fn one(failure: &FailureDoc, style: Style) -> String {
     }
     let mut text = name;
     if !failure.message.is_empty() {
-        text += &format!("  {}", style.dim(&failure.message));
+        text += &format!("  {}", style.dim(amount::shortened(&failure.message, MESSAGE)));
     }
     if failure.attempts > 1 {
         text += &style.dim(format!(" ({} attempts)", failure.attempts));

@@ -150,6 +150,9 @@ pub(crate) fn verdict(verdict: &Verdict, style: Style) -> String {
     format!("{text}\n\n{end}")
 }
 
+/// How many waits of one unit are shown; a span can have thousands.
+const WAITS: usize = 10;
+
 /// The page of `show`.
 pub(crate) fn unit(unit: &UnitDoc, style: Style) -> String {
     let mut text = format!("{} {}", unit.kind, style.bold(&unit.source_id));
@@ -166,8 +169,12 @@ pub(crate) fn unit(unit: &UnitDoc, style: Style) -> String {
             text += &format!("\n  {}     {hint}", style.yellow("hint:"));
         }
     }
-    for wait in &unit.waits {
+    for wait in unit.waits.iter().take(WAITS) {
         text += &format!("\n  waits     {wait}");
+    }
+    let more = unit.waits.len().saturating_sub(WAITS);
+    if more > 0 {
+        text += &style.dim(format!("\n            and {more} more, in `show --json`"));
     }
     text += &format!("\n\n  {}", style.bold("history"));
     for entry in &unit.history {

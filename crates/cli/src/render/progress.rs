@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use rehome_core::Stage;
 use rehome_core::progress::{Progress, Watch};
 use rehome_migration::document::Status;
@@ -225,7 +225,7 @@ impl Bars {
         let bar = |name: &'static str| {
             let bar = notes.bars.add(ProgressBar::no_length()).with_prefix(name);
             bar.set_style(style(
-                "{prefix:14} {bar:28.cyan/dim} {human_pos:>9} of {human_len:<9} {per_sec:>11} {msg}",
+                "{prefix:14} {bar:28.cyan/dim} {human_pos:>9} of {human_len:<9} {rate:>7} {msg}",
             ));
             bar
         };
@@ -287,7 +287,14 @@ impl Bars {
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants; a wrong one would show the plain bar.
     let style = ProgressStyle::with_template(template);
-    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
+    style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let under_way = state.len().is_some_and(|whole| state.pos() < whole) && state.pos() > 0;
+        if under_way {
+            // A writer into memory; there is nobody to tell if it fails.
+            let _unwritten = write!(out, "{:.0}/s", state.per_sec()).is_err();
+        }
+    })
 }
 
 #[cfg(test)]
