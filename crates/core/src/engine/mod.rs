@@ -168,6 +168,7 @@ impl Engine {
             settings: self.settings.clone(),
             stop: Interrupt::default(),
         });
+        self.release(&shared, Reader::held_for_a_scope).await?;
         let mut tasks = JoinSet::new();
         for (index, source) in self.sources.iter().enumerate() {
             tasks.spawn(export::run(Arc::clone(&shared), index, Arc::clone(source)));
@@ -229,7 +230,7 @@ impl Engine {
         now: u64,
         last_final: &mut Option<u64>,
     ) -> Result<bool, Halt> {
-        if self.release(shared).await? {
+        if self.release(shared, Reader::releasable).await? {
             shared.orders.send_modify(|orders| orders.round += 1);
             return Ok(true);
         }
@@ -247,13 +248,13 @@ impl Engine {
         Ok(true)
     }
 
-    /// Releases held units whose reason is gone. Returns whether there were any.
-    async fn release(&self, shared: &Shared) -> Result<bool, Halt> {
+    /// Releases the held units that `which` names. Returns whether there were any.
+    async fn release(&self, shared: &Shared, which: Which) -> Result<bool, Halt> {
         const BATCH: usize = 500;
         let mut after = UnitId(0);
         let mut released = 0;
         loop {
-            let units = shared.reader.releasable(after, BATCH)?;
+            let units = which(&shared.reader, after, BATCH)?;
             let Some(last) = units.last() else { break };
             after = *last;
             released += units.len() as u64;
@@ -266,6 +267,9 @@ impl Engine {
         Ok(released > 0)
     }
 }
+
+/// A question for held units: those with numbers above the given one, so many at most.
+type Which = fn(&Reader, UnitId, usize) -> Result<Vec<UnitId>, crate::journal::Error>;
 
 fn flatten(ended: Result<Result<(), Halt>, tokio::task::JoinError>) -> Result<(), Halt> {
     ended.unwrap_or_else(|error| Err(Halt::Bug(format!("a lane ended early: {error}"))))

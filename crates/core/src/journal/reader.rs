@@ -302,6 +302,25 @@ impl Reader {
         })
     }
 
+    /// Held units that wait for any effect in a scope, with numbers above `after`. Such an effect
+    /// may have come between the look that led to the hold and the hold itself, so a run looks at
+    /// them once more when it starts.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn held_for_a_scope(&self, after: UnitId, limit: usize) -> Result<Vec<UnitId>, Error> {
+        self.read("look for held units", |conn| {
+            conn.prepare_cached(
+                "SELECT DISTINCT w.unit FROM wait w JOIN unit h ON h.id = w.unit
+                 WHERE h.condition = 'held' AND w.key IS NULL AND w.scope IS NOT NULL
+                     AND w.unit > ?1
+                 ORDER BY w.unit LIMIT ?2",
+            )?
+            .query_map(params![after.0, limit as i64], |row| row.get(0).map(UnitId))?
+            .collect()
+        })
+    }
+
     /// The part of a query that keeps unselected units out, and what its `?2` is bound to; `?1` is the kind.
     fn filter(
         &self,
