@@ -19,7 +19,7 @@ use rehome_records::sqlite::{SqliteReader, SqliteWriter};
 use rehome_records::{ReadDatabase, WriteDatabase};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::config::{ClerkConfig, Config, DatabaseConfig, RateLimit, RecordsConfig};
+use crate::config::{ClerkConfig, Config, DatabaseConfig, RecordsConfig, SecretRef};
 use crate::document::Finding;
 use crate::error::Error;
 use crate::finding;
@@ -55,6 +55,46 @@ pub(crate) struct Databases {
     pub(crate) layout: Arc<Layout>,
     /// What was found when the schemas were compared and the ids resolved.
     pub(crate) findings: Vec<Finding>,
+    /// Who paces the requests to each.
+    pub(crate) pacers: Pacers,
+}
+
+/// Who paces the requests to the databases: Cloudflare counts by token, so two databases behind
+/// one token share one pacer.
+#[derive(Clone)]
+pub(crate) struct Pacers {
+    pub(crate) source: Arc<Pacer>,
+    pub(crate) target: Arc<Pacer>,
+}
+
+impl Pacers {
+    fn new(source: &DatabaseConfig, target: &DatabaseConfig) -> Self {
+        let first = Arc::new(pacer(source));
+        let second = match (token(source), token(target)) {
+            (Some(one), Some(other)) if one == other => Arc::clone(&first),
+            _ => Arc::new(pacer(target)),
+        };
+        Self { source: first, target: second }
+    }
+}
+
+/// What Cloudflare tells callers apart by.
+fn token(database: &DatabaseConfig) -> Option<(&SecretRef, &str)> {
+    match database {
+        DatabaseConfig::D1 { api_token, api_url, .. } => Some((api_token, api_url)),
+        DatabaseConfig::Sqlite { .. } => None,
+    }
+}
+
+/// A SQLite file is not paced; its pacer gives no turns.
+fn pacer(database: &DatabaseConfig) -> Pacer {
+    match database {
+        DatabaseConfig::D1 { rate_limit: Some(limit), .. } => Pacer::new(limit.0, 1.0),
+        // The rest stays with whoever else uses the token.
+        DatabaseConfig::D1 { .. } | DatabaseConfig::Sqlite { .. } => {
+            Pacer::new(rehome_records::d1::RATE, 0.9)
+        }
+    }
 }
 
 /// Everything a migration talks to, for reading.
@@ -94,9 +134,10 @@ impl Remotes {
     pub(crate) async fn writing(&self, config: &Config, keys: &Keys) -> Result<Writing, Error> {
         let users = Writer::new(Arc::clone(&self.target.transport), self.target.reader.clone());
         let database = match (&config.target.database, &self.databases) {
-            (Some(target), Some(_)) => {
+            (Some(target), Some(databases)) => {
                 let token = keys.target_database.as_ref();
-                Some(writing(config, target, TARGET_DATABASE, token).await?)
+                let pacer = &databases.pacers.target;
+                Some(writing(config, target, TARGET_DATABASE, token, pacer).await?)
             }
             _ => None,
         };
@@ -161,9 +202,12 @@ pub(crate) async fn both_databases(
     else {
         return Ok(None);
     };
-    let source = reading(config, source, SOURCE_DATABASE, keys.source_database.as_ref()).await?;
-    let target = reading(config, target, TARGET_DATABASE, keys.target_database.as_ref()).await?;
-    databases(source, target, records).await.map(Some)
+    let pacers = Pacers::new(source, target);
+    let token = keys.source_database.as_ref();
+    let source = reading(config, source, SOURCE_DATABASE, token, &pacers.source).await?;
+    let token = keys.target_database.as_ref();
+    let target = reading(config, target, TARGET_DATABASE, token, &pacers.target).await?;
+    databases(source, target, records, pacers).await.map(Some)
 }
 
 /// A setting as it stands in the configuration.
@@ -214,16 +258,14 @@ fn d1_config(
     account_id: &str,
     database: &str,
     api_url: &str,
-    rate_limit: Option<RateLimit>,
     token: Option<&SecretString>,
+    pacer: &Arc<Pacer>,
 ) -> Result<D1Config, Error> {
     let token =
         token.cloned().ok_or(Error::Key { role, message: "no API token was given".into() })?;
     let mut config = D1Config::new(account_id, database, token, role);
     api_url.clone_into(&mut config.api_url);
-    if let Some(limit) = rate_limit {
-        config.pacer = Arc::new(Pacer::new(limit.0, 1.0));
-    }
+    config.pacer = Arc::clone(pacer);
     Ok(config)
 }
 
@@ -232,6 +274,7 @@ async fn reading(
     database: &DatabaseConfig,
     role: &'static str,
     token: Option<&SecretString>,
+    pacer: &Arc<Pacer>,
 ) -> Result<Arc<dyn ReadDatabase>, Error> {
     match database {
         DatabaseConfig::Sqlite { path } => {
@@ -243,8 +286,8 @@ async fn reading(
                 source: Box::new(source),
             })?))
         }
-        DatabaseConfig::D1 { account_id, database, api_url, rate_limit, .. } => {
-            let d1 = d1_config(role, account_id, database, api_url, *rate_limit, token)?;
+        DatabaseConfig::D1 { account_id, database, api_url, .. } => {
+            let d1 = d1_config(role, account_id, database, api_url, token, pacer)?;
             Ok(Arc::new(D1Reader::connect(d1).await?))
         }
     }
@@ -255,6 +298,7 @@ async fn writing(
     database: &DatabaseConfig,
     role: &'static str,
     token: Option<&SecretString>,
+    pacer: &Arc<Pacer>,
 ) -> Result<Arc<dyn WriteDatabase>, Error> {
     match database {
         DatabaseConfig::Sqlite { path } => {
@@ -266,8 +310,8 @@ async fn writing(
                 source: Box::new(source),
             })?))
         }
-        DatabaseConfig::D1 { account_id, database, api_url, rate_limit, .. } => {
-            let d1 = d1_config(role, account_id, database, api_url, *rate_limit, token)?;
+        DatabaseConfig::D1 { account_id, database, api_url, .. } => {
+            let d1 = d1_config(role, account_id, database, api_url, token, pacer)?;
             Ok(Arc::new(D1Writer::connect(d1).await?))
         }
     }
@@ -277,6 +321,7 @@ async fn databases(
     source: Arc<dyn ReadDatabase>,
     target: Arc<dyn ReadDatabase>,
     records: &RecordsConfig,
+    pacers: Pacers,
 ) -> Result<Databases, Error> {
     let source_schema = schema::read(source.as_ref(), &records.selection()).await?;
     let all = Selection { tables: None, exclude: Vec::new() };
@@ -294,5 +339,5 @@ async fn databases(
     if source.identity().id == target.identity().id {
         findings.push(finding::same_database(source.identity()));
     }
-    Ok(Databases { source, target, source_schema, ids, layout, findings })
+    Ok(Databases { source, target, source_schema, ids, layout, findings, pacers })
 }

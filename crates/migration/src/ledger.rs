@@ -203,8 +203,36 @@ fn each_failure(
     }
 }
 
+/// How many units failed, or are held. In a pilot, rows that only wait for users outside it do
+/// not count: they are not the pilot's.
+pub(crate) fn aside(reader: &Reader, pilot: bool) -> Result<u64, Error> {
+    let mut aside = 0;
+    each_failure(reader, None, |row| {
+        let outside = |wait: &journal::WaitRow| {
+            wait.code == "user_unmapped" || wait.code == "parent_held" || wait.code == "rows_held"
+        };
+        aside += match row.state.condition {
+            Condition::Failed => 1,
+            Condition::Held if pilot && row.waits.iter().all(outside) => 0,
+            Condition::Held => 1,
+            Condition::Ready | Condition::Intended | Condition::InDoubt | Condition::Skipped => 0,
+        };
+        Ok(())
+    })?;
+    Ok(aside)
+}
+
+/// How many of the things that a unit waits for are told in words.
+const TOLD: usize = 3;
+
 fn failure_doc(row: &FailureRow) -> FailureDoc {
-    let waits = || row.waits.iter().map(wait_in_words).collect::<Vec<_>>().join("; ");
+    let waits = || {
+        let told: Vec<_> = row.waits.iter().take(TOLD).map(wait_in_words).collect();
+        match row.waits.len().saturating_sub(TOLD) {
+            0 => told.join("; "),
+            more => format!("{}; and for {more} more", told.join("; ")),
+        }
+    };
     let (code, message, hint) = match (&row.failure, row.waits.first()) {
         (Some(failure), _) => (failure.code.clone(), failure.message.clone(), failure.hint.clone()),
         (None, Some(wait)) => (

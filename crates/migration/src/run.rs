@@ -9,9 +9,9 @@ use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
 use rehome_core::journal::{Change, Journal, Reader, Selection};
 use rehome_core::progress::Watcher;
 use rehome_core::{Knowledge, Stage};
-use rehome_records::WriteDatabase;
 use rehome_records::import::{ImportSpans, SettleMentions};
 use rehome_records::span::SpanSource;
+use rehome_records::{ReadDatabase, WriteDatabase};
 
 use crate::config::Config;
 use crate::connect::{Databases, Keys, Remotes, Writing};
@@ -47,6 +47,11 @@ impl Default for RunOptions {
 }
 
 impl RunOptions {
+    /// Whether only some of the users are to move.
+    fn is_pilot(&self) -> bool {
+        self.limit.is_some() || !self.only.is_empty()
+    }
+
     fn selection(&self) -> Selection {
         if !self.only.is_empty() {
             let names = self.only.iter().flat_map(|key| ledger::names(key)).collect();
@@ -68,6 +73,9 @@ pub struct RunEnd {
     pub status: Status,
     /// What the comparison found, when the run came that far.
     pub verdict: Option<Verdict>,
+    /// Units that this run was to move and that failed, or wait for one that did. A pilot's rows
+    /// that wait for users outside the pilot are not among them.
+    pub aside: u64,
 }
 
 /// Starts or resumes the migration, and returns when nothing moves any more.
@@ -94,7 +102,7 @@ pub async fn run(
     let writing = remotes.writing(config, keys).await?;
     let reader = Arc::new(journal.reader()?);
     refuse_undeclared(config, &remotes, &reader).await?;
-    let counter = Arc::new(Counter::new(&remotes, &reader)?);
+    let counter = Arc::new(Counter::new(&remotes, &writing, &reader)?);
     let ticking = tokio::spawn(tick(Arc::clone(&counter), Arc::clone(&journal)));
     let result =
         go(config, &remotes, writing, &options, &journal, &watcher, interrupt, &clock).await;
@@ -103,7 +111,8 @@ pub async fn run(
     counter.note(&journal).await?;
     let (finish, verdict) = result?;
     let status = ledger::status_of(config, &reader, None, clock.now())?;
-    Ok(RunEnd { finish, status, verdict })
+    let aside = ledger::aside(&reader, options.is_pilot())?;
+    Ok(RunEnd { finish, status, verdict, aside })
 }
 
 /// Everything that speaks against writing at all.
@@ -161,7 +170,7 @@ async fn go(
     if finish == Finish::Interrupted || options.until < Stage::Verified {
         return Ok((finish, None));
     }
-    let reader = Arc::new(journal.reader()?);
+    let reader = Arc::new(journal.reader()?.select(options.selection()));
     let verdict = tokio::select! {
         verdict = settle::verify(config, remotes, journal, &reader, watcher) => verdict?,
         () = interrupt.thrown() => return Ok((Finish::Interrupted, None)),
@@ -201,14 +210,23 @@ struct Counter {
     before: RequestCounts,
     source: Arc<rehome_clerk::Transport>,
     target: Arc<rehome_clerk::Transport>,
+    source_database: Option<Arc<dyn ReadDatabase>>,
+    target_databases: Vec<Arc<dyn ReadDatabase>>,
 }
 
 impl Counter {
-    fn new(remotes: &Remotes, reader: &Reader) -> Result<Self, Error> {
+    fn new(remotes: &Remotes, writing: &Writing, reader: &Reader) -> Result<Self, Error> {
+        let databases = remotes.databases.as_ref();
         Ok(Self {
             before: ledger::requests(reader)?,
             source: Arc::clone(&remotes.source.transport),
             target: Arc::clone(&remotes.target.transport),
+            source_database: databases.map(|databases| Arc::clone(&databases.source)),
+            target_databases: databases
+                .map(|databases| Arc::clone(&databases.target))
+                .into_iter()
+                .chain(writing.database.iter().map(|it| Arc::clone(it) as Arc<dyn ReadDatabase>))
+                .collect(),
         })
     }
 
@@ -216,12 +234,18 @@ impl Counter {
         let counts = RequestCounts {
             source: self.before.source + self.source.requests(),
             target: self.before.target + self.target.requests(),
-            ..self.before.clone()
+            source_database: self.before.source_database + sent(self.source_database.iter()),
+            target_database: self.before.target_database + sent(self.target_databases.iter()),
         };
         let detail = serde_json::to_value(counts).unwrap_or_default();
         journal.submit(vec![Change::Note { event: REQUESTS, detail }]).await?;
         Ok(())
     }
+}
+
+/// Requests that these have sent in this run.
+fn sent<'a>(databases: impl Iterator<Item = &'a Arc<dyn ReadDatabase>>) -> u64 {
+    databases.map(|database| database.requests()).sum()
 }
 
 async fn tick(counter: Arc<Counter>, journal: Arc<Journal>) {

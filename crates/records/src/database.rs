@@ -176,6 +176,11 @@ pub trait ReadDatabase: Send + Sync {
     /// What it can take.
     fn limits(&self) -> Limits;
 
+    /// How many requests were sent over a network so far; none for a file.
+    fn requests(&self) -> u64 {
+        0
+    }
+
     /// Answers all questions in one request, from one state of the database where it can; the
     /// answers come in the order of the questions. Retried by itself.
     ///

@@ -180,7 +180,7 @@ fn code(end: &RunEnd, arguments: &Run) -> u8 {
         Finish::Interrupted => return exit::INTERRUPTED,
         Finish::Quiescent => {}
     }
-    let aside = end.status.units.values().any(|units| units.failed + units.held + units.stuck > 0);
+    let aside = end.aside > 0;
     let differs = end.verdict.as_ref().is_some_and(|verdict| !verdict.ok);
     let whole = arguments.until == Stage::Verified
         && arguments.limit.is_none()

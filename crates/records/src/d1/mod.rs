@@ -392,6 +392,10 @@ impl ReadDatabase for D1Reader {
         LIMITS
     }
 
+    fn requests(&self) -> u64 {
+        self.0.transport.requests()
+    }
+
     fn select(&self, queries: Vec<Select>) -> BoxFuture<'_, Result<Vec<Rows>, Halt>> {
         Box::pin(async move { self.0.select(&queries).await })
     }
@@ -408,6 +412,10 @@ impl ReadDatabase for D1Writer {
 
     fn limits(&self) -> Limits {
         LIMITS
+    }
+
+    fn requests(&self) -> u64 {
+        self.0.transport.requests()
     }
 
     fn select(&self, queries: Vec<Select>) -> BoxFuture<'_, Result<Vec<Rows>, Halt>> {

@@ -5,6 +5,7 @@
 //! decided here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rehome_core::pacer::Pacer;
@@ -33,6 +34,7 @@ pub(super) struct Transport {
     base: String,
     authorization: HeaderValue,
     pacer: Arc<Pacer>,
+    requests: AtomicU64,
 }
 
 impl Transport {
@@ -63,7 +65,7 @@ impl Transport {
             .user_agent(concat!("rehome/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| chain(&error))?;
-        Ok(Self { http, base, authorization, pacer })
+        Ok(Self { http, base, authorization, pacer, requests: AtomicU64::new(0) })
     }
 
     pub(super) async fn get(&self, path: &str) -> Reply {
@@ -74,10 +76,15 @@ impl Transport {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the transport")]
+    /// How many requests were sent so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     #[allow(clippy::disallowed_methods, reason = "this is the transport to D1")]
     async fn send(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> Reply {
         self.pacer.turn().await;
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, self.authorization.clone());
         let mut request =

@@ -36,7 +36,7 @@ fn known_from_row(row: &Row<'_>) -> rusqlite::Result<(Known, i64, String, String
 }
 
 impl Reader {
-    /// What is known of the units of a kind with numbers above `after`, in their order.
+    /// What is known of the selected units of a kind with numbers above `after`, in their order.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -46,14 +46,19 @@ impl Reader {
         after: UnitId,
         limit: usize,
     ) -> Result<Vec<Known>, Error> {
-        let rows: Vec<_> = self.read("read what is known of units", |conn| {
-            conn.prepare_cached(
-                "SELECT u.id, u.source_key, u.target_key, u.origin, u.stage, u.condition, ''
-                 FROM unit u WHERE +u.kind = ?1 AND u.id > ?2 ORDER BY u.id LIMIT ?3",
-            )?
-            .query_map(params![kind.as_str(), after.0, limit as i64], known_from_row)?
-            .collect()
-        })?;
+        let conn = self.lock();
+        let (filter, parameter) = self.filter(&conn, kind)?;
+        let sql = format!(
+            "SELECT u.id, u.source_key, u.target_key, u.origin, u.stage, u.condition, ''
+             FROM unit u WHERE +u.kind = ?1 AND u.id > ?3 {filter} ORDER BY u.id LIMIT ?4"
+        );
+        let rows: Vec<_> = conn
+            .prepare_cached(&sql)
+            .and_then(|mut statement| {
+                let values = params![kind.as_str(), parameter, after.0, limit as i64];
+                statement.query_map(values, known_from_row)?.collect()
+            })
+            .map_err(Error::sqlite("read what is known of units"))?;
         rows.into_iter()
             .map(|(mut known, stage, condition, _)| {
                 known.state = state_from_columns(stage, &condition)?;
