@@ -50,7 +50,15 @@ fn main() -> ExitCode {
 /// Gives the command a runtime. Threads that are still busy when it is done are not waited for:
 /// what they were doing was not acknowledged, and is settled by the next run.
 fn start(context: &Context, command: Command) -> Result<u8, Failure> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let mut builder = match &command {
+        Command::Emulate(_) | Command::Demo => tokio::runtime::Builder::new_multi_thread(),
+        // A migration waits for remotes, it does not compute. Each thread would bring an arena of
+        // the system's allocator, which only grows: with one, a run with ten times the users takes
+        // no more memory.
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    // For SQLite files and DNS.
+    builder.max_blocking_threads(4);
     let runtime = builder.enable_all().build().map_err(Failure::Runtime)?;
     let result = runtime.block_on(Box::pin(dispatch(context, command)));
     runtime.shutdown_background();
