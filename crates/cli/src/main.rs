@@ -57,8 +57,8 @@ fn start(context: &Context, command: Command) -> Result<u8, Failure> {
         // no more memory.
         _ => tokio::runtime::Builder::new_current_thread(),
     };
-    // For SQLite files and DNS.
-    builder.max_blocking_threads(4);
+    // For SQLite files and DNS; the same reason.
+    builder.max_blocking_threads(2);
     let runtime = builder.enable_all().build().map_err(Failure::Runtime)?;
     let result = runtime.block_on(Box::pin(dispatch(context, command)));
     runtime.shutdown_background();

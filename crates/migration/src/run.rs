@@ -21,9 +21,9 @@ use crate::ledger::{self, REQUESTS};
 use crate::passage::Passage;
 use crate::{finding, plan, settle, undeclared};
 
-/// How many spans are written at once. The target has one writer; a second span is read and
-/// judged while the first is written.
-const SPANS_AT_ONCE: usize = 2;
+/// How many spans are written at once. The target has one writer; the next span is read and
+/// judged beside it anyway.
+const SPANS_AT_ONCE: usize = 1;
 /// How often the number of requests is journaled during a run.
 const TICK: Duration = Duration::from_secs(15);
 

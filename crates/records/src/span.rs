@@ -1,7 +1,7 @@
 //! Spans: ranges of a table's key, each small enough to be written in one atomic request.
 //!
 //! The source of the kind `span`. Only keys are read here, with how many bytes their rows hold: a
-//! span ends after about a megabyte of content or 5,000 rows, whichever comes first. Its range is
+//! span ends after about half a megabyte of content or 2,500 rows, whichever comes first. Its range is
 //! in the journal with exact values, so the rows can be read afresh by every worker, and a new
 //! row that falls into a range is carried with it. Pages go by key, never by OFFSET.
 
@@ -20,9 +20,9 @@ use crate::value::Value;
 pub const SPAN: Kind = Kind::new("span");
 
 /// Content of one span, in bytes; a single larger row is a span of its own.
-const BYTES: usize = 1_000_000;
+const BYTES: usize = 500_000;
 /// Rows of one span.
-const ROWS: usize = 5_000;
+const ROWS: usize = 2_500;
 /// Spans of one page: one transaction of the journal each.
 const SPANS: usize = 8;
 
