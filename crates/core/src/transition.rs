@@ -57,6 +57,12 @@ pub trait Source: Send + Sync {
     /// What it finds. Also the name of its checkpoint.
     fn kind(&self) -> Kind;
 
+    /// Whether a later run should ask for the page after the last one again, because newcomers
+    /// stand there. The answer to that is then an empty last page when there are none.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// The page after `cursor`; the first one for `None`. Only reads.
     ///
     /// # Errors

@@ -157,7 +157,6 @@ impl Remotes {
             let name = |database: &Arc<dyn ReadDatabase>| database.identity().id.clone();
             pins.insert("source database".to_owned(), name(&databases.source));
             pins.insert("target database".to_owned(), name(&databases.target));
-            pins.insert("records.on_unmapped".to_owned(), word(&records.on_unmapped));
             pins.insert("records.ids".to_owned(), word(&records.ids));
             pins.insert(
                 "tables".to_owned(),

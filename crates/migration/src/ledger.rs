@@ -31,6 +31,12 @@ pub fn names(key: &str) -> Vec<String> {
     std::iter::once(key.to_owned()).chain(aliases.iter().map(|alias| alias(key))).collect()
 }
 
+/// Whether a run has begun already: there is a journal that is bound to a migration.
+pub fn has_begun(config: &Config) -> bool {
+    let bound = Reader::open(&config.journal_path()).and_then(|reader| reader.setup());
+    bound.is_ok_and(|setup| setup.is_some())
+}
+
 /// Where everything stands.
 ///
 /// # Errors
@@ -203,11 +209,14 @@ fn each_failure(
     }
 }
 
-/// How many units failed, or are held. In a pilot, rows that only wait for users outside it do
+/// How many units failed, or are held, of those that a run as far as `until` moves. In a pilot, rows that only wait for users outside it do
 /// not count: they are not the pilot's.
-pub(crate) fn aside(reader: &Reader, pilot: bool) -> Result<u64, Error> {
+pub(crate) fn aside(reader: &Reader, pilot: bool, until: Stage) -> Result<u64, Error> {
     let mut aside = 0;
     each_failure(reader, None, |row| {
+        if row.kind == SPAN && until < Stage::Imported {
+            return Ok(());
+        }
         let outside = |wait: &journal::WaitRow| {
             wait.code == "user_unmapped" || wait.code == "parent_held" || wait.code == "rows_held"
         };

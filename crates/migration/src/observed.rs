@@ -88,6 +88,11 @@ impl Observed {
             Box::pin(std::future::ready(Ok(())))
         };
         verify::users(&self.config, &self.remotes, &reader, watcher, &mut hear).await?;
+        verify::newcomers(&self.remotes, &reader, &mut |line| {
+            verify::count(&mut verdict, &line);
+            each(line);
+        })
+        .await?;
         if let (Some(databases), Some(records)) = (&self.remotes.databases, &self.config.records) {
             verify::rows(databases, records, &reader, watcher, &mut verdict, each).await?;
         }

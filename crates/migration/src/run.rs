@@ -94,14 +94,18 @@ pub async fn run(
     let remotes = Remotes::connect(config, keys, &clock).await?;
     refuse(&remotes)?;
     let path = config.journal_path();
+    let begun = ledger::has_begun(config);
     if let Some(agreed) = &options.plan {
-        plan::still_holds(agreed, config, &remotes).await?;
+        // What our own work has changed since does not make the plan stale.
+        plan::still_holds(agreed, config, &remotes, !begun).await?;
+    }
+    if !begun {
+        refuse_undeclared(config, &remotes).await?;
     }
     let journal = Journal::open(&path, &remotes.setup(config), Arc::clone(&clock))?;
     let journal = Arc::new(journal);
     let writing = remotes.writing(config, keys).await?;
     let reader = Arc::new(journal.reader()?);
-    refuse_undeclared(config, &remotes, &reader).await?;
     let counter = Arc::new(Counter::new(&remotes, &writing, &reader)?);
     let ticking = tokio::spawn(tick(Arc::clone(&counter), Arc::clone(&journal)));
     let result =
@@ -111,7 +115,12 @@ pub async fn run(
     counter.note(&journal).await?;
     let (finish, verdict) = result?;
     let status = ledger::status_of(config, &reader, None, clock.now())?;
-    let aside = ledger::aside(&reader, options.is_pilot())?;
+    for key in &options.only {
+        if reader.find(&ledger::names(key))?.is_empty() {
+            return Err(Error::UnknownKey(key.clone()));
+        }
+    }
+    let aside = ledger::aside(&reader, options.is_pilot(), options.until)?;
     Ok(RunEnd { finish, status, verdict, aside })
 }
 
@@ -258,17 +267,12 @@ async fn tick(counter: Arc<Counter>, journal: Arc<Journal>) {
     }
 }
 
-/// Looks for undeclared ids as soon as users are known: at the start of every run that resumes.
-/// A first run knows no user yet; [`crate::Observed::plan`] looks there.
-async fn refuse_undeclared(
-    config: &Config,
-    remotes: &Remotes,
-    reader: &Arc<Reader>,
-) -> Result<(), Error> {
+/// Looks for undeclared ids before a first run writes anything.
+async fn refuse_undeclared(config: &Config, remotes: &Remotes) -> Result<(), Error> {
     let (Some(databases), Some(records)) = (&remotes.databases, &config.records) else {
         return Ok(());
     };
-    let found = undeclared::scan(databases, records, reader.as_ref()).await?;
+    let found = undeclared::before_any_user_is_known(databases, records).await?;
     if found.is_empty() {
         return Ok(());
     }

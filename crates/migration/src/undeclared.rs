@@ -4,11 +4,12 @@
 //! that point at nobody. Before a run such columns are proposed (from the source); after it, any
 //! id of the source that stands anywhere in the target is counted.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use rehome_clerk::USER;
-use rehome_core::Knowledge;
-use rehome_records::id_search::{self, Prefix, Proposal};
+use rehome_core::{Halt, Kind, Knowledge};
+use rehome_records::id_search::{self, IsId, Prefix, Proposal};
 use rehome_records::schema::{self, Selection};
 
 use crate::config::RecordsConfig;
@@ -23,19 +24,43 @@ fn prefixes() -> Vec<Prefix> {
 /// How many rows of a table are looked at before a run: enough to see that a column carries ids.
 const SAMPLE: usize = 2000;
 
+/// A Clerk id is its prefix and 27 letters and digits (a KSUID in base 62).
+const ID_LENGTH: usize = 27;
+
 /// Columns of the source that hold ids of known users and are not declared, in words.
 pub(crate) async fn scan(
     databases: &Databases,
     records: &RecordsConfig,
     knowledge: &dyn Knowledge,
 ) -> Result<Vec<String>, Error> {
-    let known = id_search::known_to(knowledge);
+    propose(databases, records, &id_search::known_to(knowledge)).await
+}
+
+/// The same before any user is known: whatever has the shape of a user's id.
+pub(crate) async fn before_any_user_is_known(
+    databases: &Databases,
+    records: &RecordsConfig,
+) -> Result<Vec<String>, Error> {
+    let shaped = |_: &Kind, tokens: &[String]| -> Result<HashSet<String>, Halt> {
+        let has_shape = |token: &&String| {
+            prefixes().iter().any(|known| token.len() == known.prefix.len() + ID_LENGTH)
+        };
+        Ok(tokens.iter().filter(has_shape).cloned().collect())
+    };
+    propose(databases, records, &shaped).await
+}
+
+async fn propose(
+    databases: &Databases,
+    records: &RecordsConfig,
+    is_id: IsId<'_>,
+) -> Result<Vec<String>, Error> {
     let proposals = id_search::propose(
         databases.source.as_ref(),
         &databases.source_schema,
         &databases.ids,
         &prefixes(),
-        &known,
+        is_id,
         Some(SAMPLE),
     )
     .await?;

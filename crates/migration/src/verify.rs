@@ -4,14 +4,15 @@
 //! The same comparison serves `verify`, which only tells, and the last step of a run, which also
 //! journals what was found (see [`crate::settle`]).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use rehome_clerk::audit::{Audit, Finding};
-use rehome_clerk::{Difference, USER};
+use rehome_clerk::{Difference, USER, UserSource};
 use rehome_core::journal::Reader;
 use rehome_core::progress::{Progress, Watcher};
-use rehome_core::{Failure, Knowledge, Stage, UnitId};
+use rehome_core::{Failure, Knowledge, Source as _, Stage, UnitId};
 use rehome_records::span::{SPAN, SpanData};
 use rehome_records::verify::{RowAudit, RowFinding};
 
@@ -78,6 +79,34 @@ pub(crate) async fn users(
         audit.rest(&known, &mut |finding| found.push(understand(finding))).await?;
         heard(&found);
         sink(found).await?;
+    }
+}
+
+/// Walks the source for users whom the journal does not know: they came after the export.
+pub(crate) async fn newcomers(
+    remotes: &Remotes,
+    reader: &Reader,
+    tell: &mut (dyn FnMut(VerdictLine) + Send),
+) -> Result<(), Error> {
+    let source = UserSource::new(remotes.source.reader.clone());
+    let mut cursor = None;
+    let mut told = HashSet::new();
+    loop {
+        let page = source.next_page(cursor.take()).await?;
+        let keys: Vec<_> = page.units.into_iter().map(|unit| unit.source_key).collect();
+        let known = reader.by_source(&USER, &keys)?;
+        for key in keys {
+            // A page may be read twice.
+            if !known.contains_key(&key) && told.insert(key.clone()) {
+                let detail = "came after the export; `rehome run` takes the user up".to_owned();
+                let what = USER.to_string();
+                tell(VerdictLine { mark: '-', what, key, detail: Some(detail) });
+            }
+        }
+        if page.done {
+            return Ok(());
+        }
+        cursor = Some(page.cursor);
     }
 }
 

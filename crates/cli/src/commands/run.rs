@@ -71,8 +71,8 @@ async fn attempt(
         only: arguments.only.clone(),
         plan: arguments.plan.as_deref().map(plan::read).transpose()?,
     };
-    // A journal that exists was consented to when it began.
-    let consented = arguments.yes || config.journal_path().exists();
+    // A migration that has begun was consented to then.
+    let consented = arguments.yes || ledger::has_begun(&config);
     if !consented && !context.interactive {
         return Err(Failure::usage(
             "a first run writes to the target, and nobody can be asked here",
@@ -192,7 +192,7 @@ fn show(context: &Context, arguments: &Run, end: &RunEnd) -> Result<(), Failure>
     let style = context.style;
     let mut text = status::page(&end.status, style);
     if let Some(verdict) = &end.verdict {
-        text += &format!("\n\n{}", human::verdict(verdict, style));
+        text += &format!("\n\n{}", human::verdict(verdict, !end.status.complete, style));
     }
     out::print(&text)?;
     match end.finish {

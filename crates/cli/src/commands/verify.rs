@@ -45,7 +45,7 @@ pub(crate) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, 
     if context.json {
         out::print_json(&verdict)?;
     } else {
-        out::print(&human::verdict(&verdict, context.style))?;
+        out::print(&human::verdict(&verdict, false, context.style))?;
     }
     Ok(if verdict.ok { exit::DONE } else { exit::UNFINISHED })
 }

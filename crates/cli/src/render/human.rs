@@ -112,8 +112,8 @@ fn plan_tables(plan: &PlanDoc) -> String {
     table(&header, &[1, 2, 3, 4, 5, 6, 7], &rows)
 }
 
-/// The page of `verify`.
-pub(crate) fn verdict(verdict: &Verdict, style: Style) -> String {
+/// The page of `verify`; `partial` when only what has arrived was compared.
+pub(crate) fn verdict(verdict: &Verdict, partial: bool, style: Style) -> String {
     let row = |name: &str, one: &TableVerdict| {
         let mut row = vec![name.to_owned()];
         row.extend(
@@ -142,7 +142,9 @@ pub(crate) fn verdict(verdict: &Verdict, style: Style) -> String {
     };
     fault(verdict.orphan_ids, "source ids still stand in the target's tables");
     fault(verdict.broken_references, "rows of the target point at rows that are not there");
-    let end = if verdict.ok {
+    let end = if verdict.ok && partial {
+        style.yellow("what has arrived is the same on both sides; not everything has")
+    } else if verdict.ok {
         style.green("both sides are the same")
     } else {
         style.red("the sides differ")

@@ -25,12 +25,20 @@ async fn pages(shared: &Shared, source: &dyn Source) -> Result<(), Halt> {
     let checkpoint = shared.reader.checkpoint(&kind)?;
     let (mut cursor, mut done) =
         checkpoint.map_or((None, false), |found| (Some(found.cursor), found.done));
+    // A source that was read to its end may have newcomers behind it.
+    let mut at_the_end = done;
+    done &= !source.goes_on();
     let mut known = shared.reader.counts()?.get(&kind).map_or(0, crate::journal::Standing::total);
     while !done && !shared.is_stopping() {
+        let before = cursor.clone();
         let page = tokio::select! {
             page = source.next_page(cursor.take()) => page?,
             () = shared.stopping() => return Ok(()),
         };
+        let news = !page.units.is_empty() || Some(&page.cursor) != before.as_ref();
+        if std::mem::take(&mut at_the_end) && page.done && !news {
+            return Ok(());
+        }
         cursor = Some(page.cursor.clone());
         done = page.done;
         let total = page.total;

@@ -6,7 +6,7 @@ use std::ops::Range;
 /// What is wrong, with line, column and the line itself.
 pub(super) fn show(text: &str, span: Option<Range<usize>>, message: &str) -> String {
     let Some(start) = span.map(|span| span.start.min(text.len())) else {
-        return message.to_owned();
+        return masked(message);
     };
     let before = text.get(..start).unwrap_or_default();
     let number = before.matches('\n').count() + 1;
@@ -16,22 +16,33 @@ pub(super) fn show(text: &str, span: Option<Range<usize>>, message: &str) -> Str
     let gutter = " ".repeat(number.to_string().len());
     let pointer = " ".repeat(column - 1);
     format!(
-        "line {number}, column {column}: {message}\n{gutter} |\n{number} | {}\n{gutter} | {pointer}^",
+        "line {number}, column {column}: {}\n{gutter} |\n{number} | {}\n{gutter} | {pointer}^",
+        masked(message),
         masked(line)
     )
 }
 
-/// The line with its value hidden where that may be a secret.
-fn masked(line: &str) -> String {
-    let Some((key, value)) = line.split_once('=') else {
-        return line.to_owned();
-    };
-    let secret = ["secret", "token", "key", "password"];
-    let suspicious = secret.iter().any(|word| key.to_lowercase().contains(word))
-        && !key.contains("publishable")
-        || value.contains("sk_");
-    if suspicious { format!("{key}= …") } else { line.to_owned() }
+/// The text with everything hidden that could be a secret: long words of letters and digits that
+/// no person would choose. Names of keys, which are plain lower-case words, stay.
+fn masked(text: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '/' | '=');
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(is_word) {
+        let (before, from) = rest.split_at(start);
+        let (word, after) = from.split_at(from.find(|c| !is_word(c)).unwrap_or(from.len()));
+        shown.push_str(before);
+        let plain = word.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '-'));
+        let secret = word.starts_with("sk_") || (word.len() >= LONG && !plain);
+        shown.push_str(if secret { "…" } else { word });
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
 }
+
+/// Shorter words are no secrets worth the name.
+const LONG: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -47,9 +58,16 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_hidden() {
-        assert_eq!(masked("secret_key = \"abc\""), "secret_key = …");
-        assert_eq!(masked("name = \"sk_test_abc\""), "name = …");
-        assert_eq!(masked("name = \"fine\""), "name = \"fine\"");
+    fn secrets_are_hidden_wherever_they_stand() {
+        for (line, shown) in [
+            ("secret_key = \"sk_live_abc\"", "secret_key = \"…\""),
+            ("secret_key: \"sk_live_abc\"", "secret_key: \"…\""),
+            ("sk_test_abc", "…"),
+            ("x = { api_token = \"Zk3vQ9rT1mN8pL2s\" }", "x = { api_token = \"…\" }"),
+            ("name = \"test-to-live\"", "name = \"test-to-live\""),
+            ("external_id = \"keep-or-source-id\"", "external_id = \"keep-or-source-id\""),
+        ] {
+            assert_eq!(masked(line), shown);
+        }
     }
 }

@@ -12,6 +12,9 @@ use serde::Deserialize;
 #[serde(try_from = "String")]
 pub struct RateLimit(pub Rate);
 
+/// No API counts over more than a day.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 impl FromStr for RateLimit {
     type Err = String;
 
@@ -31,7 +34,7 @@ impl FromStr for RateLimit {
             _ => return Err(wrong()),
         };
         let window = Duration::from_secs(number.checked_mul(seconds).ok_or_else(wrong)?);
-        if requests == 0 || window.is_zero() {
+        if requests == 0 || window.is_zero() || window > LONGEST {
             return Err(wrong());
         }
         Ok(Self(Rate { requests, window }))

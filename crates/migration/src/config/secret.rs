@@ -32,7 +32,13 @@ impl TryFrom<String> for SecretRef {
         if rest.is_empty() {
             return Err(format!("nothing stands behind the colon; {how}"));
         }
+        if ["sk_live_", "sk_test_"].iter().any(|prefix| rest.contains(prefix)) {
+            return Err(format!("a secret key must not stand in the file; {how}"));
+        }
         match scheme {
+            "env" if rest.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') => {
+                Err("env: takes the name of a variable: letters, digits and _".to_owned())
+            }
             "env" => Ok(Self::Env(rest)),
             "file" => Ok(Self::File(rest.into())),
             "pass" => Ok(Self::Pass(rest)),
