@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use rehome_core::clock::SystemClock;
 use rehome_core::engine::{Finish, Interrupt};
-use rehome_core::progress::Unwatched;
+use rehome_core::progress::{Unwatched, Watcher};
 use rehome_emulator::d1::verifieddit;
+use rehome_emulator::seed::SeedUser;
 use rehome_emulator::{Emulator, EmulatorConfig, InstanceConfig, seed};
-use rehome_migration::{Config, Keys, Observed, RunOptions, check, ledger, run};
+use rehome_migration::document::VerdictLine;
+use rehome_migration::{Config, Error, Keys, Observed, RunEnd, RunOptions, check, ledger, run};
 
 struct World {
     dir: tempfile::TempDir,
@@ -78,6 +80,68 @@ path = "target.sqlite"
         target_database: None,
     };
     World { dir, emulator, config, keys }
+}
+
+async fn go(world: &World, options: RunOptions) -> Result<RunEnd, Error> {
+    let watcher: Watcher = Arc::new(Unwatched);
+    let clock = Arc::new(SystemClock);
+    let interrupt = Interrupt::default();
+    run(&world.config, &world.keys, options, watcher, &interrupt, clock).await
+}
+
+async fn observe(world: &World) -> Observed {
+    Observed::connect(&world.config, &world.keys, Arc::new(SystemClock)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_signs_up_after_the_export_is_seen_and_taken_up_by_the_next_run() {
+    let world = world(40, 200).await;
+    assert!(go(&world, RunOptions::default()).await.unwrap().status.complete);
+    let source = world.emulator.instance("source").unwrap();
+    let late = SeedUser::with_email("late@example.com");
+    let late = source.insert_seed(late).unwrap();
+
+    let watcher: Watcher = Arc::new(Unwatched);
+    let mut missing = Vec::new();
+    let mut each = |line: VerdictLine| {
+        if line.mark == '-' {
+            missing.push(line.key);
+        }
+    };
+    let verdict = observe(&world).await.verify(&watcher, &mut each).await.unwrap();
+    assert!(!verdict.ok);
+    assert_eq!(missing, [late]);
+
+    let end = go(&world, RunOptions::default()).await.unwrap();
+    assert!(end.status.complete, "{:#?}", end.status);
+    assert_eq!(world.emulator.instance("target").unwrap().count(), 41);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_undeclared_column_stops_the_first_run_before_it_writes() {
+    let mut world = world(20, 100).await;
+    world.config.records.as_mut().unwrap().ids.remove("events.payload:$.actor.id");
+    let error = go(&world, RunOptions::default()).await.unwrap_err();
+    let Error::Refused(findings) = error else { panic!("{error}") };
+    assert_eq!(findings[0].code, "undeclared_ids");
+    assert!(findings[0].message.contains("events.payload"), "{}", findings[0].message);
+    assert!(!ledger::has_begun(&world.config), "and it can be corrected");
+    assert_eq!(world.emulator.instance("target").unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pilot_is_judged_by_its_own_users_and_an_unknown_name_is_told() {
+    let world = world(60, 300).await;
+    let pilot = RunOptions { limit: Some(7), ..RunOptions::default() };
+    let end = go(&world, pilot).await.unwrap();
+    assert_eq!((end.aside, end.verdict.map(|verdict| verdict.ok)), (0, Some(true)));
+    assert_eq!(end.status.units["user"].verified, 7);
+
+    let typo = RunOptions { only: vec!["nobody@nowhere".into()], ..RunOptions::default() };
+    let error = go(&world, typo).await.unwrap_err();
+    assert!(matches!(error, Error::UnknownKey(_)), "{error}");
+
+    assert!(go(&world, RunOptions::default()).await.unwrap().status.complete);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
