@@ -111,7 +111,7 @@ pub struct Audit {
     knowledge: Arc<dyn Knowledge>,
     memory: Arc<dyn Memory>,
     policy: UserPolicy,
-    page: usize,
+    walk: Walk,
     position: Position,
     /// The users that were met, one bit each.
     met: Vec<u64>,
@@ -139,12 +139,12 @@ impl Audit {
         policy: UserPolicy,
     ) -> Self {
         Self {
+            walk: Walk::new(target.clone(), LARGEST_PAGE),
             source,
             target,
             knowledge,
             memory,
             policy,
-            page: LARGEST_PAGE,
             position: Position::START,
             met: Vec::new(),
             extras: HashSet::new(),
@@ -155,7 +155,7 @@ impl Audit {
     /// The same, walking by pages of `page` accounts (2 to [`LARGEST_PAGE`]).
     #[must_use]
     pub fn with_page(mut self, page: usize) -> Self {
-        self.page = page;
+        self.walk = self.walk.with_page(page);
         self
     }
 
@@ -165,9 +165,8 @@ impl Audit {
     /// # Errors
     /// A [`Halt`] when one of the sides or the journal cannot be read.
     pub async fn step(&mut self, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<bool, Halt> {
-        let walk = Walk::new(self.target.clone(), self.page);
         let position = std::mem::replace(&mut self.position, Position::START);
-        let step = walk.step(position).await?;
+        let step = self.walk.step(position).await?;
         self.page_of(step.users, tell).await?;
         self.position = step.next;
         Ok(!step.done)

@@ -29,7 +29,7 @@ use crate::matcher::{self, Matcher};
 use crate::policy::{Attribute, UserPolicy};
 use crate::profile::Profile;
 use crate::query::Filter;
-use crate::refusal::{self, Meaning};
+use crate::refusal::{self, CORRECT, Meaning};
 use crate::settle::{self, Intent, Verdict};
 use crate::writer::{Attempt, Writer};
 
@@ -165,7 +165,7 @@ impl CreateUsers {
                 ),
             );
             return fail(failure.with_hint(
-                "enable one of the user's identifiers in the target, or give the user one in the source and export again; or take the user out with `rehome skip`",
+                format!("enable one of the user's identifiers in the target, then `rehome retry`; or take the user out with `rehome skip`; or {CORRECT}"),
             ));
         }
         let intent = Intent { external_id, at, without: without.clone() };

@@ -16,6 +16,7 @@ use crate::alias;
 use crate::lookup::Account;
 use crate::policy::{OnExisting, UserPolicy};
 use crate::profile::{Profile, Status};
+use crate::refusal::CORRECT;
 use crate::settle::{self, Intent, Verdict};
 
 /// What is to be done with a source user.
@@ -78,7 +79,7 @@ impl Case<'_> {
                         self.unit.source_key, other.source_key
                     ),
                 )
-                .with_hint("remove the address from one of the two in the source and export again, or take one of them out with `rehome skip`, then `rehome retry`"),
+                .with_hint(format!("take the one that should not move out with `rehome skip`, then `rehome retry`; or {CORRECT}")),
             ));
         }
         let unproven = claims.iter().any(|(_, status)| !status.is_exclusive());

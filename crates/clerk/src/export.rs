@@ -2,6 +2,9 @@
 //!
 //! How the list is walked without missing anybody stands in `walk`; here a user becomes what
 //! the journal keeps. See [`Profile`] for the form.
+//!
+//! An export that is done can be gone on with: the cursor of its last page leads to the users who
+//! signed up since, and to the same cursor again when nobody did.
 
 use futures::future::BoxFuture;
 use rehome_core::{Exported, Halt, Kind, Page, Source, Unit};
@@ -17,20 +20,19 @@ use crate::walk::{Position, Stepped, Walk};
 /// Finds the users of an instance.
 #[derive(Clone, Debug)]
 pub struct UserSource {
-    reader: Reader,
-    page: usize,
+    walk: Walk,
 }
 
 impl UserSource {
     /// The users that `reader` sees, by the largest page that the API allows.
     pub fn new(reader: Reader) -> Self {
-        Self { reader, page: LARGEST_PAGE }
+        Self { walk: Walk::new(reader, LARGEST_PAGE) }
     }
 
     /// The same with pages of `page` users (2 to [`LARGEST_PAGE`]).
     #[must_use]
     pub fn with_page(mut self, page: usize) -> Self {
-        self.page = page;
+        self.walk = self.walk.with_page(page);
         self
     }
 
@@ -42,10 +44,9 @@ impl UserSource {
                 })?;
                 (position, None)
             }
-            None => (Position::START, Some(self.reader.count().await?)),
+            None => (Position::START, Some(self.walk.reader().count().await?)),
         };
-        let walk = Walk::new(self.reader.clone(), self.page);
-        let Stepped { users, next, done } = walk.step(position).await?;
+        let Stepped { users, next, done } = self.walk.step(position).await?;
         Ok(Page { units: users.iter().map(exported).collect(), cursor: json!(next), done, total })
     }
 }

@@ -166,6 +166,11 @@ impl Reader {
         }
     }
 
+    /// The end of the run because of this instance.
+    pub(crate) fn halt(&self, trouble: RemoteTrouble, message: String, hint: &str) -> Halt {
+        self.transport.halt(trouble, message, hint)
+    }
+
     /// Turns a refusal that nobody can act on into the end of the run.
     pub(crate) fn fatal(&self, error: ReadError) -> Halt {
         match error {

@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 use rehome_core::{Failure, RemoteTrouble};
 
 use crate::create::CreateUser;
-use crate::error::Refusal;
+use crate::error::{ApiError, Refusal};
 use crate::policy::{Attribute, UserPolicy};
+
+/// What helps where the source has to change: the journal keeps users as they were exported.
+pub(crate) const CORRECT: &str = "correct it in the source and start with a new journal (accounts that are there are then adopted)";
 
 /// The meaning of a refusal of `CreateUser`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -97,14 +100,43 @@ fn refused_parts(refusal: &Refusal, form: &CreateUser) -> Option<Vec<Part>> {
     parts.filter(|parts| !parts.is_empty())
 }
 
+/// That an error is about what this user has there, which no setting of the instance changes.
+fn is_about_the_value(error: &ApiError) -> bool {
+    matches!(
+        error.code.as_str(),
+        "form_param_format_invalid"
+            | "form_param_value_invalid"
+            | "form_param_max_length_exceeded"
+            | "form_param_exceeds_allowed_size"
+    )
+}
+
 fn hint(refusal: &Refusal, parts: &[Part]) -> Option<String> {
     let attributes: BTreeSet<_> = parts.iter().map(|part| part.attribute).collect();
-    if !attributes.is_empty() {
-        let words: Vec<_> =
-            attributes.iter().map(|attribute| format!("\"{}\"", attribute.as_str())).collect();
+    let words: Vec<_> =
+        attributes.iter().map(|attribute| format!("\"{}\"", attribute.as_str())).collect();
+    let without = words.join(", ");
+    if refusal.errors.iter().any(is_about_the_value) {
+        let about = refusal.errors.iter().filter(|error| is_about_the_value(error));
+        let fields: BTreeSet<_> =
+            about.filter_map(|error| error.meta.param_name.as_deref()).collect();
+        let fields = match fields.len() {
+            0 => "a field".to_owned(),
+            _ => fields.into_iter().collect::<Vec<_>>().join(", "),
+        };
+        let or_without = match attributes.len() {
+            0 => String::new(),
+            _ => format!(
+                "; or set `[users] without = [{without}]` to carry users without it, then `rehome retry`"
+            ),
+        };
         return Some(format!(
-            "enable it in the target instance, or set `[users] without = [{}]` to carry users without it; then `rehome retry`",
-            words.join(", ")
+            "the target refuses the value of {fields} itself: take the user out with `rehome skip`, or {CORRECT}{or_without}"
+        ));
+    }
+    if !attributes.is_empty() {
+        return Some(format!(
+            "enable it in the target instance, or set `[users] without = [{without}]` to carry users without it; then `rehome retry`"
         ));
     }
     let hint = match refusal.code() {
@@ -113,12 +145,6 @@ fn hint(refusal: &Refusal, parts: &[Part]) -> Option<String> {
         }
         "not_allowed_access" => {
             "the target's allowlist, blocklist or restrictions refuse this user: change them in the target, then `rehome retry`"
-        }
-        "form_param_exceeds_allowed_size" => {
-            "shorten the value in the source, export again, or take the user out with `rehome skip`"
-        }
-        "form_param_format_invalid" | "form_param_value_invalid" => {
-            "correct the value in the source and export again, or take the user out with `rehome skip`"
         }
         _ => return None,
     };
@@ -172,6 +198,22 @@ mod tests {
         let refused = [("form_param_format_invalid", Some("phone_number[0]"))];
         let parts = vec![part(Attribute::PhoneNumber, false)];
         assert_eq!(meant(422, &refused, &[Attribute::PhoneNumber]), Meaning::GoWithout(parts));
+    }
+
+    #[test]
+    fn a_refused_value_is_not_put_down_to_a_setting() {
+        for (code, param) in [
+            ("form_param_format_invalid", "phone_number"),
+            ("form_param_max_length_exceeded", "first_name"),
+            ("form_param_exceeds_allowed_size", "public_metadata"),
+        ] {
+            let Meaning::Failed(failure) = meant(422, &[(code, Some(param))], &[]) else {
+                panic!()
+            };
+            let hint = failure.hint.unwrap();
+            assert!(hint.contains(param) && hint.contains("new journal"), "{hint}");
+            assert!(!hint.contains("enable"), "{hint}");
+        }
     }
 
     #[test]

@@ -9,10 +9,20 @@
 //!
 //! What no documentation says is whether the id of a user who was deleted is still a valid
 //! cursor, and whether a dead one would be refused or answered with nothing. So several of the
-//! last ids are kept to go on from, and the end is only believed when as many users were read as
-//! `GetUsersCount` counts; if not, the list is walked again, a few times.
+//! last ids are kept to go on from, and "nothing" is only believed when the user whose id was
+//! the cursor is seen to exist afterwards.
+//!
+//! The list of a living application has no end, only a place where it ends now. A walk by cursor
+//! cannot pass anybody by: who comes later stands behind the cursor. So when `GetUsersCount`
+//! counts more than were read, the same place is asked again for newcomers, a few times, and
+//! then the end is one. A walk by offset is less sure, and is repeated until it agrees with the
+//! count or with the walk before it. Either way a walk that came to its end can be taken up
+//! there, at any later time, for those who have come since.
 
-use rehome_core::Halt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rehome_core::{Halt, RemoteTrouble};
 use serde::{Deserialize, Serialize};
 
 use crate::api::User;
@@ -20,8 +30,10 @@ use crate::reader::{From, LARGEST_PAGE, ReadError, Reader};
 
 /// How many of the last ids are kept, to go on from when the last users are deleted.
 const REMEMBERED: usize = 5;
-/// How often the end may turn out not to be one.
-const MOST_WALKS: u32 = 4;
+/// How often one end is asked again for newcomers.
+const MOST_LOOKS: u64 = 2;
+/// How often a list that is walked by offset is walked anew, in one run of the program.
+const MOST_RESTARTS: u32 = 3;
 
 /// How the list is being walked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -42,15 +54,33 @@ pub(crate) struct Position {
     /// Where the next page by offset begins.
     #[serde(default, skip_serializing_if = "is_zero")]
     offset: u64,
-    /// How often the end was not believed.
+    /// How often this end was asked again for newcomers.
     #[serde(default, skip_serializing_if = "is_zero")]
-    walks: u64,
+    looks: u64,
+    /// How many users the walk before this one read, when the list is walked anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<u64>,
+    /// The end was reached before: what comes now has come since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ended: bool,
 }
 
 impl Position {
     /// Before the first user.
-    pub(crate) const START: Self =
-        Self { mode: Mode::Cursor, after: Vec::new(), read: 0, offset: 0, walks: 0 };
+    pub(crate) const START: Self = Self {
+        mode: Mode::Cursor,
+        after: Vec::new(),
+        read: 0,
+        offset: 0,
+        looks: 0,
+        previous: None,
+        ended: false,
+    };
+
+    /// The position at an end that is believed.
+    fn at_end(self) -> Self {
+        Self { looks: 0, previous: None, ended: true, ..self }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -82,15 +112,30 @@ pub(crate) struct Stepped {
 pub(crate) struct Walk {
     reader: Reader,
     page: usize,
+    /// Not journaled: who runs the program again, because the list did not hold still, gets as
+    /// many walks as the first time.
+    restarts: Arc<AtomicU32>,
 }
 
 impl Walk {
     /// A walk by pages of `page` users (2 to [`LARGEST_PAGE`]).
     pub(crate) fn new(reader: Reader, page: usize) -> Self {
-        Self { reader, page: page.clamp(2, LARGEST_PAGE) }
+        Self { reader, page: 0, restarts: Arc::default() }.with_page(page)
     }
 
-    /// Reads the page at `position`.
+    /// The same by pages of `page` users (2 to [`LARGEST_PAGE`]).
+    pub(crate) fn with_page(mut self, page: usize) -> Self {
+        self.page = page.clamp(2, LARGEST_PAGE);
+        self
+    }
+
+    /// The instance that is walked.
+    pub(crate) const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Reads the page at `position`. That may be one where the walk had ended: then it goes on
+    /// with those who came since.
     pub(crate) async fn step(&self, position: Position) -> Result<Stepped, Halt> {
         let read = match position.mode {
             Mode::Cursor => self.by_cursor(&position).await?,
@@ -110,8 +155,12 @@ impl Walk {
         for id in &position.after {
             let page = self.reader.users_page(&From::After(id.clone()), self.page).await;
             match page {
-                // A cursor is never part of the page after it, unless it was ignored.
-                Ok(users) if users.iter().any(|user| user.id == *id) => break,
+                // Nobody who was read is part of the page after it, unless the cursor is ignored.
+                Ok(users) if users.iter().any(|user| position.after.contains(&user.id)) => break,
+                // The end, or a dead cursor. Who exists now existed when the answer was given.
+                Ok(users) if users.is_empty() && self.reader.user(id).await?.is_none() => {
+                    tracing::debug!(%id, "the user who was the cursor is gone");
+                }
                 Ok(users) => {
                     return Ok(Read { new: users.len(), users, mode: Mode::Cursor, offset: 0 });
                 }
@@ -164,13 +213,12 @@ impl Walk {
         };
         let mut after: Vec<_> =
             read.users.iter().rev().take(REMEMBERED).map(|user| user.id.clone()).collect();
-        if read.mode == Mode::Cursor {
-            after.append(&mut next.after);
-            after.truncate(REMEMBERED);
+        for id in std::mem::take(&mut next.after) {
+            if after.len() < REMEMBERED && !after.contains(&id) {
+                after.push(id);
+            }
         }
-        if !after.is_empty() {
-            next.after = after;
-        }
+        next.after = after;
         let page_end = read.offset + read.users.len() as u64;
         next.offset = match read.mode {
             Mode::Cursor => 0,
@@ -180,33 +228,40 @@ impl Walk {
             return Ok((next, false));
         }
 
+        // Behind an end there are only newcomers, of whom none is passed by: there is nothing to
+        // compare with a count.
+        if next.ended {
+            return Ok((next.at_end(), true));
+        }
         let count = self.reader.count().await?;
         if next.read >= count {
-            return Ok((next, true));
+            return Ok((next.at_end(), true));
         }
-        next.walks += 1;
-        if next.walks >= u64::from(MOST_WALKS) {
-            return Err(Halt::Refused {
-                message: format!(
-                    "{}: counts {count} users, but its list shows only {}, also when read again",
-                    self.reader.name(),
+        if next.looks < MOST_LOOKS {
+            next.looks += 1;
+            return Ok((next, false));
+        }
+        let agreed = match next.mode {
+            Mode::Cursor => true,
+            Mode::Offset => next.previous == Some(next.read),
+        };
+        if agreed {
+            let read = next.read;
+            tracing::info!(count, read, "the list ends before the count does");
+            return Ok((next.at_end(), true));
+        }
+        if self.restarts.fetch_add(1, Ordering::Relaxed) >= MOST_RESTARTS {
+            return Err(self.reader.halt(
+                RemoteTrouble::Unreachable,
+                format!(
+                    "counts {count} users, but its list shows {}, and another number each time it is read",
                     next.read
                 ),
-                hint: "wait until no users are being deleted or created in bulk, then run the same command again".to_owned(),
-            });
+                "wait for a time when fewer users sign up and are deleted, then run the same command again",
+            ));
         }
-        // The first time someone may just have signed up: the same place is asked again. Then
-        // the list is read from its start, by the way that trusts no cursor.
-        if next.walks > 1 {
-            next = Position {
-                mode: Mode::Offset,
-                after: Vec::new(),
-                read: 0,
-                offset: 0,
-                walks: next.walks,
-            };
-        }
-        Ok((next, false))
+        let previous = Some(next.read);
+        Ok((Position { mode: Mode::Offset, previous, ..Position::START }, false))
     }
 
     /// By how much pages overlap when they are walked by offset: so many may be deleted between
