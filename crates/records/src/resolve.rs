@@ -15,6 +15,8 @@ pub(crate) enum Resolution {
     Moving(UnitId),
     /// It will not have one in this run, for the reason of this code.
     Stuck(String),
+    /// A person took it out of the migration.
+    TakenOut,
     /// The journal knows no such unit.
     Unknown,
 }
@@ -38,7 +40,10 @@ impl Resolved {
             .values()
             .filter_map(|resolution| match resolution {
                 Resolution::Moving(id) => Some(*id),
-                Resolution::Mapped(_) | Resolution::Stuck(_) | Resolution::Unknown => None,
+                Resolution::Mapped(_)
+                | Resolution::Stuck(_)
+                | Resolution::TakenOut
+                | Resolution::Unknown => None,
             })
             .max()
     }
@@ -86,13 +91,12 @@ fn judge(kind: &Kind, known: &Known) -> Resolution {
     {
         return Resolution::Mapped(target.clone());
     }
-    if !known.selected {
+    if !known.selected && known.state.condition != Condition::Skipped {
         return Resolution::Stuck(format!("{kind}_unmapped"));
     }
     match known.state.condition {
         Condition::Ready | Condition::Intended | Condition::InDoubt => Resolution::Moving(known.id),
-        Condition::Failed | Condition::Held | Condition::Skipped => {
-            Resolution::Stuck(format!("{kind}_failed"))
-        }
+        Condition::Failed | Condition::Held => Resolution::Stuck(format!("{kind}_failed")),
+        Condition::Skipped => Resolution::TakenOut,
     }
 }

@@ -7,6 +7,7 @@
 
 mod displace;
 mod parents;
+mod strangers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub(crate) enum Fate {
     Equal { ours: bool },
     /// It waits for a unit of the kind: the one with this key, or any of the scope.
     Held { code: String, kind: Kind, key: Option<String>, scope: Option<String>, stage: Stage },
-    /// Left out by policy.
+    /// Left out: by policy, or because a person took out whom it names.
     Skipped,
     /// A person has to look at it.
     Failed { code: &'static str, message: String },
@@ -178,25 +179,33 @@ impl Surveyor {
         let found = existing(self.target.as_ref(), &form, &rows).await?;
         let found = renumber(found, &numbers);
         self.compare(&form, &mut planned, &found, past).await?;
-        if purpose == Purpose::Import {
-            self.parents(&form, &mut planned, &found).await?;
-            self.sizes(&form, &mut planned);
-            reconsider_open(&mut planned, &found, past);
+        match purpose {
+            Purpose::Plan => self.foretell_parents(&form, &mut planned).await?,
+            Purpose::Import => {
+                self.parents(&form, &mut planned, &found).await?;
+                self.sizes(&form, &mut planned);
+                reconsider_open(&mut planned, &found, past);
+            }
         }
         Ok(planned)
     }
 
-    /// What the policy says when somebody whom the row names is not mapped.
-    fn unmapped(
+    /// What the policy says when somebody whom the row names is not mapped. Whoever a person took
+    /// out will never be: a row that waited for them would wait for ever, so it is left out.
+    pub(crate) fn unmapped(
         &self,
         named: &[Mention],
         resolved: &Resolved,
         purpose: Purpose,
     ) -> Result<Option<Fate>, Halt> {
+        let taken_out = |mention| *resolved.of(mention) == Resolution::TakenOut;
+        if self.policy != Unmapped::Keep && named.iter().any(taken_out) {
+            return Ok(Some(Fate::Skipped));
+        }
         for mention in named {
             let (kind, key) = mention;
             let code = match resolved.of(mention) {
-                Resolution::Mapped(_) => continue,
+                Resolution::Mapped(_) | Resolution::TakenOut => continue,
                 Resolution::Moving(_) if purpose == Purpose::Plan => continue,
                 Resolution::Moving(_) => format!("{kind}_unmapped"),
                 Resolution::Stuck(code) => code.clone(),

@@ -8,6 +8,7 @@
 //! counterpart. What it cannot see: columns that only the target has, and a row of the
 //! application that happens to stand under the key of a row that is held.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rehome_core::{Halt, Knowledge, Source as _};
@@ -18,9 +19,10 @@ use crate::database::{ReadDatabase, Select};
 use crate::json_rows::chunks;
 use crate::layout::{Form, Layout, pick};
 use crate::policy::Unmapped;
+use crate::resolve::Resolution;
 use crate::rewrite::rewrite;
 use crate::span::{SpanData, SpanSource};
-use crate::survey::{Surveyor, differing, show_key};
+use crate::survey::{Purpose, Surveyor, differing, show_key};
 use crate::target_rows::take_number;
 use crate::value::{Value, hex};
 
@@ -55,7 +57,7 @@ pub struct SpanReport {
     pub different: u64,
     /// Waiting for somebody who is not mapped.
     pub held: u64,
-    /// Left out by policy.
+    /// Left out: by policy, or because a person took out whom they name.
     pub skipped: u64,
     /// Digest of the source's rows as they should be in the target, in hexadecimal SHA-256.
     pub source_digest: String,
@@ -82,7 +84,7 @@ pub struct TableReport {
     pub extra: u64,
     /// Waiting for somebody who is not mapped.
     pub held: u64,
-    /// Left out by policy.
+    /// Left out: by policy, or because a person took out whom they name.
     pub skipped: u64,
 }
 
@@ -162,15 +164,18 @@ impl RowAudit {
         let draft = self.surveyor.draft(span).await?;
         let (form, resolved) = (&draft.form, &draft.resolved);
         let mut report = SpanReport { table: span.table.clone(), ..SpanReport::default() };
-        let mut expected: Vec<Vec<Value>> = Vec::new();
+        let mut expected: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
         let mut waiting: Vec<(Vec<Value>, String, String)> = Vec::new();
         for (source, named) in &draft.rows {
             report.rows += 1;
-            let row = rewrite(form, source, &resolved.targets);
             let unmapped = named.iter().find(|mention| !resolved.targets.contains_key(mention));
+            let left_out = named.iter().any(|one| *resolved.of(one) == Resolution::TakenOut);
             match (unmapped, self.surveyor.policy) {
-                (None, _) | (Some(_), Unmapped::Keep) => expected.push(row),
+                (None, _) | (Some(_), Unmapped::Keep) => {
+                    expected.push((source.clone(), rewrite(form, source, &resolved.targets)));
+                }
                 (Some(_), Unmapped::Skip) => report.skipped += 1,
+                (Some(_), Unmapped::Hold) if left_out => report.skipped += 1,
                 (Some((kind, key)), Unmapped::Hold) => {
                     waiting.push((pick(source, &form.key), kind.to_string(), key.clone()));
                 }
@@ -181,7 +186,19 @@ impl RowAudit {
             findings(&span.table, &show_key(&row), RowFinding::Held { kind, key });
         }
 
-        let there = self.under_same_keys(form, &expected).await?;
+        let (sources, mut expected): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
+        let mut there = self.under_same_keys(form, &expected).await?;
+        let absent: Vec<usize> =
+            (0..there.len()).filter(|n| there.get(*n).is_some_and(Option::is_none)).collect();
+        let left_out = self.left_out(form, &pick(&sources, &absent)).await?;
+        // From the end, so that the numbers before remain.
+        for place in left_out.into_iter().rev() {
+            if let Some(number) = absent.get(place) {
+                expected.remove(*number);
+                there.remove(*number);
+                report.skipped += 1;
+            }
+        }
         let mut should = Sha256::new();
         let mut is = Sha256::new();
         for (row, there) in expected.iter().zip(&there) {
@@ -212,6 +229,18 @@ impl RowAudit {
             }
         }
         Ok(report)
+    }
+
+    /// Which of these rows of the source refer to one that is left out, and are so themselves.
+    async fn left_out(&self, form: &Form, rows: &[Vec<Value>]) -> Result<BTreeSet<usize>, Halt> {
+        let mut found = BTreeSet::new();
+        if rows.is_empty() {
+            return Ok(found);
+        }
+        for parent in &form.parents {
+            found.extend(self.surveyor.left_out(form, parent, rows, Purpose::Import).await?);
+        }
+        Ok(found)
     }
 
     /// The target's rows under the keys of these rows, in their order.

@@ -10,6 +10,7 @@ use rehome_core::{
 };
 use rehome_records::import::{Intent, SettleMentions};
 use rehome_records::policy::Unmapped;
+use rehome_records::span::SPAN;
 use rehome_records::sqlite::{OpenError, SqliteReader, SqliteWriter};
 use support::{End, USER, World};
 
@@ -200,6 +201,85 @@ async fn a_refused_row_is_isolated_and_the_others_are_written() {
 }
 
 #[tokio::test]
+async fn a_row_is_not_put_under_a_strangers_parent() {
+    let mut world = badges();
+    map_all(&world);
+    world.target(
+        "INSERT INTO users VALUES (90,'user_app','App');
+         INSERT INTO badges VALUES (12,'user_app',NULL,NULL,NULL,NULL);
+         INSERT INTO badges VALUES (50,'user_app','reference',NULL,NULL,NULL);",
+    );
+    let ends = world.import().await;
+    let [End::Imported, End::Failed(badges), End::Held(images)] = ends.as_slice() else {
+        panic!("{ends:?}");
+    };
+    assert_eq!(badges.code, "row_conflict");
+    assert_eq!((images[0].code.as_str(), images[0].parts), ("parent_conflict", 1));
+    assert_eq!((images[0].key.as_deref(), images[0].scope.as_deref()), (None, Some("badges")));
+    assert_eq!((&images[0].kind, images[0].stage), (&SPAN, Stage::Imported));
+    assert!(world.blocks.contains(&"user_c".to_owned()));
+    assert_eq!(world.ask("SELECT badge_id FROM badge_images"), ["10", "11"]);
+
+    // Once the application's row is gone, ours comes, and then what refers to it.
+    world.target("DELETE FROM badges WHERE id = 12");
+    assert_eq!(world.import().await, vec![End::Imported; 3]);
+    assert_eq!(world.ask("SELECT count(*) FROM badge_images"), ["3"]);
+}
+
+#[tokio::test]
+async fn a_parent_that_only_the_target_has_is_no_stranger() {
+    let mut world = World::new(
+        "CREATE TABLE levels (id INTEGER PRIMARY KEY, name TEXT);
+         CREATE TABLE players (id TEXT PRIMARY KEY, level INTEGER REFERENCES levels(id));",
+        &["players.id"],
+    );
+    world.source("INSERT INTO players VALUES ('user_a', 7)");
+    world.target("INSERT INTO levels VALUES (7, 'gold')");
+    map_all(&world);
+    assert_eq!(world.import().await, vec![End::Imported]);
+    assert_eq!(world.ask("SELECT * FROM players"), ["user_a2|7"]);
+}
+
+#[tokio::test]
+async fn rows_of_a_user_whom_a_person_took_out_are_left_out_with_their_children() {
+    let taken_out = State::new(Stage::Exported, Condition::Skipped);
+    for (policy, expected) in [(Unmapped::Hold, "2"), (Unmapped::Skip, "2"), (Unmapped::Keep, "3")]
+    {
+        let mut world = badges();
+        world.policy = policy;
+        map_all(&world);
+        world.journal.put("user_c", None, None, taken_out, true);
+        world.export().await;
+        let writer = world.writer();
+        let worker = world.worker(writer).await;
+        for index in 0..3 {
+            let (end, done) = world.drive(&worker, index, Pass::Patient).await;
+            assert_eq!(end, End::Imported, "{policy:?}");
+            let skipped = u64::from(policy != Unmapped::Keep);
+            assert_eq!(done.unwrap().data.unwrap()["skipped"], skipped, "{policy:?}");
+        }
+        assert!(world.blocks.is_empty(), "{:?}", world.blocks);
+        assert_eq!(world.ask("SELECT count(*) FROM badge_images"), [expected]);
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_was_taken_out_does_not_end_the_wait_for_others() {
+    let mut world = badges();
+    map_all(&world);
+    world.journal.put("user_b", None, None, State::new(Stage::Exported, Condition::Failed), true);
+    world.journal.put("user_c", None, None, State::new(Stage::Exported, Condition::Skipped), true);
+    let ends = world.import().await;
+    let [End::Held(users), End::Held(_), End::Held(images)] = ends.as_slice() else {
+        panic!("{ends:?}");
+    };
+    assert_eq!((users.len(), users[0].key.as_deref()), (1, Some("user_b")));
+    // Badge 10 is Ann's and names Bob; badge 11 is his own.
+    assert_eq!((images[0].code.as_str(), images[0].parts), ("parent_held", 2));
+    assert!(!world.blocks.contains(&"user_c".to_owned()));
+}
+
+#[tokio::test]
 async fn circles_are_written_open_and_closed_later() {
     let mut world = World::new(
         "CREATE TABLE teams (id INTEGER PRIMARY KEY, owner TEXT NOT NULL REFERENCES people(clerk));
@@ -275,7 +355,10 @@ async fn spans_are_cut_by_size_and_cover_every_row_once() {
     let keys: Vec<_> = world.units.iter().map(|unit| unit.source_key.as_str()).collect();
     assert_eq!(
         keys,
-        ["big#1", "big#2", "big#3", "big#4", "loose#1", "loose#2", "loose#3", "maybe#1"]
+        [
+            "big#1", "big#2", "big#3", "big#4", "big#5", "big#6", "big#7", "loose#1", "loose#2",
+            "loose#3", "loose#4", "loose#5", "maybe#1"
+        ]
     );
     let rows: u64 = world.units.iter().map(|unit| unit.data["rows"].as_u64().unwrap()).sum();
     assert_eq!(rows, 12303);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rehome_core::{Condition, Knowledge, Origin, Stage, State};
 use rehome_records::id_search::{Prefix, Sighting, known_to, propose, search};
 use rehome_records::ids::{IdColumns, IdError};
-use rehome_records::plan::plan;
+use rehome_records::plan::{TablePlan, plan};
 use rehome_records::policy::Unmapped;
 use rehome_records::schema::{self, Selection, Severity};
 use rehome_records::verify::{RowAudit, RowFinding};
@@ -41,6 +41,18 @@ async fn audit(world: &World) -> RowAudit {
         world.layout().await,
         Unmapped::Hold,
     )
+}
+
+async fn foretell(world: &World) -> Vec<TablePlan> {
+    plan(
+        world.reader("source.sqlite"),
+        world.reader("target.sqlite"),
+        Arc::clone(&world.journal) as Arc<dyn Knowledge>,
+        world.layout().await,
+        Unmapped::Hold,
+    )
+    .await
+    .unwrap()
 }
 
 fn prefixes() -> Vec<Prefix> {
@@ -171,6 +183,64 @@ async fn a_plan_counts_and_writes_nothing() {
     assert_eq!((plans[0].insert, plans[0].replace), (1, 1));
     assert_eq!((plans[1].rows, plans[1].insert, plans[1].conflict, plans[1].spans), (20, 19, 1, 1));
     assert_eq!(before, std::fs::read(world.path("target.sqlite")).unwrap());
+}
+
+#[tokio::test]
+async fn a_plan_holds_what_refers_to_a_strangers_row_and_not_what_a_webhook_made() {
+    let world = World::new(
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, clerk TEXT NOT NULL UNIQUE, name TEXT);
+         CREATE TABLE badges (id TEXT PRIMARY KEY, owner TEXT REFERENCES users(clerk));
+         CREATE TABLE images (id TEXT PRIMARY KEY, badge TEXT REFERENCES badges(id));
+         CREATE TABLE marks (id TEXT PRIMARY KEY, image TEXT REFERENCES images(id));",
+        &["users.clerk"],
+    );
+    world.source(
+        "INSERT INTO users VALUES (1,'user_a','Ann');
+         INSERT INTO badges VALUES ('b1','user_a'), ('b3','user_a');
+         INSERT INTO images VALUES ('i1','b1'), ('i3','b3');
+         INSERT INTO marks VALUES ('m1','i1'), ('m3','i3');",
+    );
+    world.target(
+        "INSERT INTO users VALUES (7,'user_app','App'), (8,'user_a2','webhook');
+         INSERT INTO badges VALUES ('b3','user_app');",
+    );
+    world.journal.mapped("user_a", "user_a2", Origin::Created);
+    let plans = foretell(&world).await;
+    let counts: Vec<_> =
+        plans.iter().map(|p| (p.table.as_str(), p.insert, p.conflict, p.held)).collect();
+    assert_eq!(
+        counts,
+        [("users", 0, 0, 0), ("badges", 1, 1, 0), ("images", 1, 0, 1), ("marks", 1, 0, 1)]
+    );
+    assert_eq!(plans[0].replace, 1);
+}
+
+#[tokio::test]
+async fn rows_of_a_user_who_was_taken_out_are_skipped_in_the_plan_and_in_the_proof() {
+    let mut world = World::new(
+        "CREATE TABLE users (id TEXT PRIMARY KEY);
+         CREATE TABLE badges (id TEXT PRIMARY KEY, owner TEXT REFERENCES users(id));
+         CREATE TABLE images (id TEXT PRIMARY KEY, badge TEXT REFERENCES badges(id));
+         CREATE TABLE marks (id TEXT PRIMARY KEY, image TEXT REFERENCES images(id));",
+        &["users.id"],
+    );
+    world.source(
+        "INSERT INTO users VALUES ('user_a'), ('user_b');
+         INSERT INTO badges VALUES ('b1','user_a'), ('b2','user_b');
+         INSERT INTO images VALUES ('i1','b1'), ('i2','b2');
+         INSERT INTO marks VALUES ('m1','i1'), ('m2','i2');",
+    );
+    world.journal.mapped("user_a", "user_a2", Origin::Created);
+    world.journal.put("user_b", None, None, State::new(Stage::Exported, Condition::Skipped), true);
+    for plan in foretell(&world).await {
+        assert_eq!((plan.insert, plan.skipped, plan.held), (1, 1, 0), "{plan:?}");
+    }
+    assert_eq!(world.import().await, vec![End::Imported; 4]);
+    let mut see = |table: &str, key: &str, finding| panic!("{table} {key}: {finding:?}");
+    for report in audit(&world).await.tables(&mut see).await.unwrap() {
+        assert_eq!((report.equal, report.skipped), (1, 1), "{report:?}");
+        assert_eq!((report.missing, report.held, report.extra), (0, 0, 0), "{report:?}");
+    }
 }
 
 #[tokio::test]

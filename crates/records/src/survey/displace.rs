@@ -207,7 +207,7 @@ impl Surveyor {
 }
 
 /// Whether the row that is there is ours but for references that are still empty.
-fn completes(form: &Form, there: &[Value], ours: &[Value]) -> bool {
+pub(super) fn completes(form: &Form, there: &[Value], ours: &[Value]) -> bool {
     there.iter().zip(ours).enumerate().all(|(column, (there, ours))| {
         there == ours
             || (there.is_null()

@@ -1,4 +1,4 @@
-//! Rows whose parent is not in the target.
+//! Rows whose parent is not in the target, or is there and not ours.
 //!
 //! A parent of the same batch will do, unless it does not come itself. Within a circle of
 //! references (a table that refers to itself, two tables that refer to each other) a reference
@@ -11,19 +11,20 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use futures::future::BoxFuture;
 use rehome_core::{Halt, Stage};
 
-use super::{Fate, Planned, Surveyor, index_by, show_key};
+use super::strangers::{Reference, held};
+use super::{Fate, Planned, Purpose, Surveyor, index_by, show_key};
 use crate::database::Select;
 use crate::json_rows::chunks;
 use crate::layout::{Form, Keying, ParentAt, pick};
 use crate::policy::Unmapped;
-use crate::resolve::{Resolution, resolve};
+use crate::resolve::resolve;
 use crate::rewrite::mentions;
 use crate::span::SPAN;
 use crate::target_rows::{Existing, missing_parents, take_number};
 use crate::value::Value;
 
 /// How many generations are followed to find out why a parent was left out.
-const GENERATIONS: usize = 16;
+pub(super) const GENERATIONS: usize = 16;
 
 impl Surveyor {
     pub(super) async fn parents(
@@ -35,9 +36,10 @@ impl Surveyor {
         // A row that does not come may leave another one of the batch without its parent, so
         // this goes on until nothing changes. Each round takes at least one row out or settles
         // one reference, so it ends.
+        let strange = self.strange_parents(form, planned, found).await?;
         let mut settled: HashSet<(usize, usize)> = HashSet::new();
         loop {
-            let lost = lost(form, planned, found, &settled);
+            let lost = lost(form, planned, found, &strange, &settled);
             if lost.is_empty() {
                 return Ok(());
             }
@@ -50,7 +52,7 @@ impl Surveyor {
                     .filter_map(|n| planned.get(*n).map(|plan| plan.source.clone()))
                     .collect();
                 let dangling = self.dangling(form, parent, &rows).await?;
-                let skipped = self.left_out(form, parent, &rows).await?;
+                let skipped = self.left_out(form, parent, &rows, Purpose::Import).await?;
                 for (place, number) in numbers.into_iter().enumerate() {
                     settled.insert((number, index));
                     let Some(plan) = planned.get_mut(number) else {
@@ -81,6 +83,8 @@ impl Surveyor {
                             }
                         }
                         plan.open = Some(parent.table.clone());
+                    } else if strange.get(index).is_some_and(|set| set.contains(&number)) {
+                        plan.fate = held(parent);
                     } else {
                         plan.fate = Fate::Held {
                             code: "parent_held".to_owned(),
@@ -93,6 +97,35 @@ impl Surveyor {
                 }
             }
         }
+    }
+
+    /// For each foreign key, the rows to be written whose parent in the target is not ours.
+    async fn strange_parents(
+        &self,
+        form: &Form,
+        planned: &[Planned],
+        found: &Existing,
+    ) -> Result<Vec<HashSet<usize>>, Halt> {
+        let mut strange = vec![HashSet::new(); form.parents.len()];
+        for ((parent, missing), strange) in
+            form.parents.iter().zip(&found.no_parent).zip(&mut strange)
+        {
+            if !parent.carried {
+                continue;
+            }
+            let (numbers, references): (Vec<usize>, Vec<Reference>) = planned
+                .iter()
+                .enumerate()
+                .filter(|(number, plan)| plan.fate.writes() && !missing.contains(number))
+                .map(|(number, plan)| {
+                    let of = |row: &[Value]| pick(row, &parent.columns);
+                    (number, (of(&plan.source), of(&plan.row)))
+                })
+                .unzip();
+            let found = self.strangers(parent, &references, Purpose::Import, GENERATIONS).await?;
+            strange.extend(found.iter().filter_map(|place| numbers.get(*place).copied()));
+        }
+        Ok(strange)
     }
 
     /// Which of these rows of the source refer to a parent that the source lacks too.
@@ -118,17 +151,18 @@ impl Surveyor {
         Ok(found)
     }
 
-    /// Which of these rows of the source refer to a parent that is left out by policy.
-    async fn left_out(
+    /// Which of these rows of the source refer to a parent that is left out.
+    pub(crate) async fn left_out(
         &self,
         form: &Form,
         parent: &ParentAt,
         rows: &[Vec<Value>],
+        purpose: Purpose,
     ) -> Result<BTreeSet<usize>, Halt> {
-        if self.policy != Unmapped::Skip || !parent.carried {
+        if self.policy == Unmapped::Keep || !parent.carried {
             return Ok(BTreeSet::new());
         }
-        self.skipped_above(form, parent, rows, GENERATIONS).await
+        self.skipped_above(form, parent, rows, purpose, GENERATIONS).await
     }
 
     fn skipped_above<'a>(
@@ -136,6 +170,7 @@ impl Surveyor {
         form: &'a Form,
         parent: &'a ParentAt,
         rows: &'a [Vec<Value>],
+        purpose: Purpose,
         generations: usize,
     ) -> BoxFuture<'a, Result<BTreeSet<usize>, Halt>> {
         Box::pin(async move {
@@ -148,12 +183,22 @@ impl Surveyor {
                 return Ok(skipped);
             };
             let references: Vec<_> = rows.iter().map(|row| pick(row, &parent.columns)).collect();
+            // Only what names somebody or leads further up is read; contents may be large.
+            let telling = |column: usize| {
+                above.ids.iter().any(|id| id.column == column)
+                    || above.parents.iter().any(|parent| parent.columns.contains(&column))
+            };
+            let read: Vec<String> = above
+                .source
+                .iter()
+                .enumerate()
+                .map(|(n, name)| if telling(n) { format!("t.{name}") } else { "NULL".to_owned() })
+                .collect();
             let mut queries = Vec::new();
             let mut starts = Vec::new();
             for chunk in chunks(references.iter(), self.source.limits().parameter) {
                 let on = chunk.matches("t", &parent.parent_columns);
-                let columns = std::iter::once("j.key".to_owned())
-                    .chain(above.source.iter().map(|column| format!("t.{column}")));
+                let columns = std::iter::once("j.key".to_owned()).chain(read.iter().cloned());
                 starts.push((chunk.rows.start..chunk.rows.end).collect::<Vec<_>>());
                 queries.push(
                     Select::new(
@@ -167,6 +212,9 @@ impl Surveyor {
                 );
             }
             let mut parents: Vec<(usize, Vec<Value>)> = Vec::new();
+            if queries.is_empty() {
+                return Ok(skipped);
+            }
             for (numbers, answer) in starts.into_iter().zip(self.source.select(queries).await?) {
                 for mut row in answer {
                     if let Some(number) = take_number(&mut row, &numbers) {
@@ -178,10 +226,8 @@ impl Surveyor {
             let resolved = resolve(self.knowledge.as_ref(), named)?;
             let mut open = Vec::new();
             for (number, row) in parents {
-                let unmapped = mentions(above, &row)
-                    .iter()
-                    .any(|mention| !matches!(resolved.of(mention), Resolution::Mapped(_)));
-                if unmapped {
+                let named = mentions(above, &row);
+                if self.unmapped(&named, &resolved, purpose)? == Some(Fate::Skipped) {
                     skipped.insert(number);
                 } else {
                     open.push((number, row));
@@ -192,7 +238,8 @@ impl Surveyor {
                 if rows.is_empty() || !grandparent.carried {
                     continue;
                 }
-                let up = self.skipped_above(above, grandparent, &rows, generations).await?;
+                let up =
+                    self.skipped_above(above, grandparent, &rows, purpose, generations).await?;
                 skipped.extend(up.iter().filter_map(|n| open.get(*n).map(|(number, _)| *number)));
             }
             tracing::debug!(
@@ -205,12 +252,13 @@ impl Surveyor {
     }
 }
 
-/// For each foreign key, the rows to be written whose parent is neither in the target nor comes
-/// with this batch.
+/// For each foreign key, the rows to be written whose parent is neither in the target, as ours,
+/// nor comes with this batch.
 fn lost(
     form: &Form,
     planned: &[Planned],
     found: &Existing,
+    strange: &[HashSet<usize>],
     settled: &HashSet<(usize, usize)>,
 ) -> HashMap<usize, Vec<usize>> {
     let mut lost: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -224,6 +272,7 @@ fn lost(
         let batch = here.map(|columns| index_by(planned, &columns));
         let mut numbers: Vec<_> = missing
             .iter()
+            .chain(strange.get(index).into_iter().flatten())
             .copied()
             .filter(|number| !settled.contains(&(*number, index)))
             .filter(|number| {
