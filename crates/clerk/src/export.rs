@@ -56,6 +56,10 @@ impl Source for UserSource {
         USER
     }
 
+    fn goes_on(&self) -> bool {
+        true
+    }
+
     fn next_page<'a>(&'a self, cursor: Option<Value>) -> BoxFuture<'a, Result<Page, Halt>> {
         Box::pin(self.page(cursor))
     }
