@@ -190,7 +190,7 @@ impl Part<'_> {
         for long in [false, true] {
             let mut last: Option<Vec<Value>> = None;
             while left > 0 {
-                let page = if long { 100 } else { 5000 }.min(left);
+                let page = if long { 100 } else { 2000 }.min(left);
                 let query = self.question(long, last.as_deref(), page);
                 let answer = database.select(vec![query]).await?.pop().unwrap_or_default();
                 let full = answer.len() == page;

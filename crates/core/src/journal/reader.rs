@@ -279,7 +279,8 @@ impl Reader {
             .collect()
     }
 
-    /// Held units of which something that they wait for has come, with numbers above `after`.
+    /// Held units of which something that they wait for has come, or will not come any more
+    /// because a person took it out; with numbers above `after`.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -290,7 +291,7 @@ impl Reader {
                  WHERE h.condition = 'held' AND w.unit > ?1 AND (
                      (w.key IS NOT NULL AND EXISTS (
                          SELECT 1 FROM unit u WHERE u.kind = w.kind AND u.source_key = w.key
-                             AND u.stage >= w.stage))
+                             AND (u.stage >= w.stage OR u.condition = 'skipped')))
                      OR (w.key IS NULL AND EXISTS (
                          SELECT 1 FROM unit u WHERE u.kind = w.kind
                              AND (w.scope IS NULL OR u.scope = w.scope)
