@@ -221,9 +221,8 @@ pub(crate) fn aside(reader: &Reader, pilot: bool, until: Stage) -> Result<u64, E
             wait.code == "user_unmapped" || wait.code == "parent_held" || wait.code == "rows_held"
         };
         aside += match row.state.condition {
-            Condition::Failed => 1,
             Condition::Held if pilot && row.waits.iter().all(outside) => 0,
-            Condition::Held => 1,
+            Condition::Failed | Condition::Held => 1,
             Condition::Ready | Condition::Intended | Condition::InDoubt | Condition::Skipped => 0,
         };
         Ok(())
