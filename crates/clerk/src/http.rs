@@ -139,7 +139,6 @@ impl HttpWire {
         Ok(Self { client, base })
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the transport")]
     #[allow(clippy::disallowed_methods, reason = "this is the transport's one sending place")]
     async fn send(&self, request: Request) -> Exchange {
         let url = format!("{}{}", self.base, request.path);
