@@ -203,7 +203,12 @@ impl Transition for Enter {
 fn engine(journal: &Arc<Journal>, catalogue: &Arc<Catalogue>) -> Result<Engine, Box<dyn Error>> {
     let known: Arc<dyn Knowledge> = Arc::new(journal.reader()?);
     let enter = |kind, to, prefix| Enter {
-        step: Step { kind, from: Stage::Exported, to, batch: 20, concurrency: 4 },
+        step: Step {
+            kind,
+            way: Way::Forth { from: Stage::Exported, to },
+            batch: 20,
+            concurrency: 4,
+        },
         prefix,
         catalogue: Arc::clone(catalogue),
         known: Arc::clone(&known),

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use rehome_core::clock::Clock;
 use rehome_core::{
     Done, Failure, Halt, Knowledge, Origin, Outcome, Pass, Prepared, Probed, Stage, Step,
-    Transition, Unit, UnitId, WaitFor,
+    Transition, Unit, UnitId, WaitFor, Way,
 };
 use serde_json::{Value, json};
 
@@ -327,7 +327,8 @@ impl Doubt {
 
 impl Transition for CreateUsers {
     fn step(&self) -> Step {
-        Step { kind: USER, from: Stage::Exported, to: Stage::Created, batch: 1000, concurrency: 64 }
+        let way = Way::Forth { from: Stage::Exported, to: Stage::Created };
+        Step { kind: USER, way, batch: 1000, concurrency: 64 }
     }
 
     fn settle_time(&self) -> Duration {

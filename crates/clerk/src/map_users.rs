@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use rehome_core::backoff::Backoff;
 use rehome_core::{
     Done, Failure, Halt, Knowledge, Known, Origin, Outcome, Pass, Prepared, Probed, Stage, Step,
-    Transition, Unit,
+    Transition, Unit, Way,
 };
 
 use crate::USER;
@@ -233,7 +233,8 @@ fn mismatch(pair: &Pair<'_>, found: &Accounts) -> Failure {
 
 impl Transition for MapUsers {
     fn step(&self) -> Step {
-        Step { kind: USER, from: Stage::Created, to: Stage::Mapped, batch: 1000, concurrency: 1 }
+        let way = Way::Forth { from: Stage::Created, to: Stage::Mapped };
+        Step { kind: USER, way, batch: 1000, concurrency: 1 }
     }
 
     fn linger(&self) -> Duration {

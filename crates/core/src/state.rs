@@ -86,12 +86,30 @@ pub enum Condition {
     Held,
     /// Taken out by a person, with a reason.
     Skipped,
+    /// An undo may be on its way: its intent is durable, its outcome is not known yet.
+    Undoing,
+    /// The outcome of an undo was lost. Only a probe of the target may move it.
+    UndoInDoubt,
+    /// Cannot be undone safely: a person has to look at it.
+    Stuck,
+    /// Back where it was before the target knew of it. The next run takes it up again.
+    RolledBack,
 }
 
 impl Condition {
     /// Every condition.
-    pub const ALL: [Self; 6] =
-        [Self::Ready, Self::Intended, Self::InDoubt, Self::Failed, Self::Held, Self::Skipped];
+    pub const ALL: [Self; 10] = [
+        Self::Ready,
+        Self::Intended,
+        Self::InDoubt,
+        Self::Failed,
+        Self::Held,
+        Self::Skipped,
+        Self::Undoing,
+        Self::UndoInDoubt,
+        Self::Stuck,
+        Self::RolledBack,
+    ];
 
     /// The word used in the journal and in every output.
     pub const fn as_str(self) -> &'static str {
@@ -102,6 +120,10 @@ impl Condition {
             Self::Failed => "failed",
             Self::Held => "held",
             Self::Skipped => "skipped",
+            Self::Undoing => "undoing",
+            Self::UndoInDoubt => "undo_in_doubt",
+            Self::Stuck => "stuck",
+            Self::RolledBack => "rolled_back",
         }
     }
 
@@ -166,6 +188,14 @@ pub enum Event {
     Retried,
     /// A verified unit was compared again and differs.
     Differed,
+    /// An effect is about to be taken back.
+    UndoIntended,
+    /// The effect was taken back, and with it the unit went back.
+    Undone(Stage),
+    /// It went back without an effect: there was nothing of it to take back.
+    Reverted(Stage),
+    /// It cannot be taken back safely, found out without an effect.
+    Stuck,
 }
 
 impl Event {
@@ -174,6 +204,8 @@ impl Event {
         let mut all = vec![Self::Exported, Self::Intended];
         all.extend(Stage::ALL.map(Self::Advanced));
         all.extend(Stage::ALL.map(Self::Done));
+        all.extend(Stage::ALL.map(Self::Undone));
+        all.extend(Stage::ALL.map(Self::Reverted));
         all.extend([
             Self::Partly,
             Self::Rejected,
@@ -186,6 +218,8 @@ impl Event {
             Self::Skipped,
             Self::Retried,
             Self::Differed,
+            Self::UndoIntended,
+            Self::Stuck,
         ]);
         all
     }
@@ -208,6 +242,10 @@ impl Event {
             Self::Skipped => "skipped",
             Self::Retried => "retried",
             Self::Differed => "differed",
+            Self::UndoIntended => "undo_intended",
+            Self::Undone(_) => "undone",
+            Self::Reverted(_) => "reverted",
+            Self::Stuck => "stuck",
         }
     }
 
@@ -216,6 +254,8 @@ impl Event {
         match word {
             "advanced" => Some(Self::Advanced(to)),
             "done" => Some(Self::Done(to)),
+            "undone" => Some(Self::Undone(to)),
+            "reverted" => Some(Self::Reverted(to)),
             _ => Self::all().into_iter().find(|event| event.as_str() == word),
         }
     }
@@ -240,7 +280,9 @@ fn describe(state: Option<State>) -> String {
 /// # Errors
 /// [`Illegal`] when the event is not allowed in that state.
 pub fn next_state(state: Option<State>, event: Event) -> Result<State, Illegal> {
-    use Condition::{Failed, Held, InDoubt, Intended, Ready, Skipped};
+    use Condition::{
+        Failed, Held, InDoubt, Intended, Ready, RolledBack, Skipped, Stuck, UndoInDoubt, Undoing,
+    };
 
     let illegal = Illegal { state, event };
     let Some(State { stage, condition }) = state else {
@@ -259,7 +301,11 @@ pub fn next_state(state: Option<State>, event: Event) -> Result<State, Illegal> 
             | Event::Released
             | Event::Skipped
             | Event::Retried
-            | Event::Differed => Err(illegal),
+            | Event::Differed
+            | Event::UndoIntended
+            | Event::Undone(_)
+            | Event::Reverted(_)
+            | Event::Stuck => Err(illegal),
         };
     };
     let here = |condition| Ok(State::new(stage, condition));
@@ -268,17 +314,28 @@ pub fn next_state(state: Option<State>, event: Event) -> Result<State, Illegal> 
         (Event::Advanced(to), Ready) | (Event::Done(to), Intended | InDoubt) if to > stage => {
             Ok(State::new(to, Ready))
         }
-        (Event::Partly | Event::Absent, Intended | InDoubt)
-        | (Event::NotSent, Intended)
-        | (Event::Released, Held)
-        | (Event::Retried, Failed | Skipped) => here(Ready),
+        (Event::Partly, Intended | InDoubt)
+        | (Event::Absent, Intended | InDoubt | Undoing | UndoInDoubt)
+        | (Event::NotSent, Intended | Undoing)
+        | (Event::Released, Held | RolledBack)
+        | (Event::Retried, Failed | Skipped | Stuck) => here(Ready),
         (Event::Rejected, Intended | InDoubt) | (Event::Failed, Ready) => here(Failed),
         (Event::Unknown, Intended | InDoubt) => here(InDoubt),
         (Event::Held, Ready) => here(Held),
-        (Event::Skipped, Ready | Failed | Held) => here(Skipped),
+        (Event::Skipped, Ready | Failed | Held | RolledBack) => here(Skipped),
         (Event::Differed, Ready) if stage == Stage::Verified => {
             Ok(State::new(Stage::Imported, Failed))
         }
+        (Event::UndoIntended, Ready | Failed | Held | Skipped | RolledBack) => here(Undoing),
+        (Event::Undone(to), Undoing | UndoInDoubt)
+        | (Event::Reverted(to), Ready | Failed | Held | Skipped | RolledBack)
+            if goes_back(stage, to) =>
+        {
+            Ok(State::new(to, after_undo(to)))
+        }
+        (Event::Unknown, Undoing | UndoInDoubt) => here(UndoInDoubt),
+        (Event::Rejected, Undoing | UndoInDoubt)
+        | (Event::Stuck, Ready | Failed | Held | Skipped | RolledBack) => here(Stuck),
         (
             Event::Exported
             | Event::Intended
@@ -294,10 +351,27 @@ pub fn next_state(state: Option<State>, event: Event) -> Result<State, Illegal> 
             | Event::Released
             | Event::Skipped
             | Event::Retried
-            | Event::Differed,
-            Ready | Intended | InDoubt | Failed | Held | Skipped,
+            | Event::Differed
+            | Event::UndoIntended
+            | Event::Undone(_)
+            | Event::Reverted(_)
+            | Event::Stuck,
+            Ready | Intended | InDoubt | Failed | Held | Skipped | Undoing | UndoInDoubt | Stuck
+            | RolledBack,
         ) => Err(illegal),
     }
+}
+
+/// Whether an undo may lead there. At `exported` a unit may still have left a part of its effect
+/// in the target, so an undo may end where it began.
+fn goes_back(stage: Stage, to: Stage) -> bool {
+    to < stage || to == Stage::Exported
+}
+
+/// A unit that is all the way back rests until a run takes it up; one that was only taken back
+/// some stages stands there like any other.
+fn after_undo(to: Stage) -> Condition {
+    if to == Stage::Exported { Condition::RolledBack } else { Condition::Ready }
 }
 
 /// The state machine as a Mermaid diagram, drawn by asking [`next_state`] about every state and
@@ -311,6 +385,7 @@ pub fn diagram() -> String {
         let _ = writeln!(out, "    {from} --> {to}: advanced, done");
     }
     let _ = writeln!(out, "    verified --> imported: differed");
+    let _ = writeln!(out, "    verified --> exported: reverted, undone");
     let _ = writeln!(out, "    state \"at any stage\" as stage {{");
     let stage = Stage::Exported;
     for condition in Condition::ALL {
@@ -365,7 +440,9 @@ mod tests {
         }
         for event in Event::all() {
             let to = match event {
-                Event::Advanced(to) | Event::Done(to) => to,
+                Event::Advanced(to) | Event::Done(to) | Event::Undone(to) | Event::Reverted(to) => {
+                    to
+                }
                 _ => Stage::Exported,
             };
             assert_eq!(Event::from_word(event.as_str(), to), Some(event));
@@ -388,12 +465,31 @@ mod tests {
     }
 
     #[test]
+    fn an_undo_keeps_the_same_protocol_and_what_is_stuck_waits_for_a_person() {
+        let mapped = State::new(Stage::Mapped, Condition::Ready);
+        assert!(next_state(Some(mapped), Event::Undone(Stage::Exported)).is_err(), "no intent");
+        let undoing = next_state(Some(mapped), Event::UndoIntended).unwrap();
+        assert!(next_state(Some(undoing), Event::Done(Stage::Imported)).is_err());
+        let doubt = next_state(Some(undoing), Event::Unknown).unwrap();
+        assert!(next_state(Some(doubt), Event::UndoIntended).is_err(), "never sent again blindly");
+        assert_eq!(next_state(Some(doubt), Event::Absent), Ok(mapped));
+        let back = State::new(Stage::Exported, Condition::RolledBack);
+        assert_eq!(next_state(Some(doubt), Event::Undone(Stage::Exported)), Ok(back));
+        assert!(next_state(Some(back), Event::Intended).is_err(), "a run releases it first");
+        let stuck = next_state(Some(doubt), Event::Rejected).unwrap();
+        assert_eq!(stuck.condition, Condition::Stuck);
+        for event in Event::all() {
+            assert_eq!(next_state(Some(stuck), event).is_ok(), event == Event::Retried);
+        }
+    }
+
+    #[test]
     fn the_diagram_is_the_one_in_the_architecture() {
         insta::assert_snapshot!(diagram());
     }
 
     proptest! {
-        /// Whatever happens in whatever order, a unit never goes back, but for `differed`.
+        /// Whatever happens in whatever order, a unit never goes back, but for what says so.
         #[test]
         fn stages_only_rise(events in proptest::collection::vec(0..Event::all().len(), 0..200)) {
             let all = Event::all();
@@ -401,7 +497,11 @@ mod tests {
             for index in events {
                 let event = all[index];
                 if let Ok(next) = next_state(state, event) {
-                    if let Some(before) = state && event != Event::Differed {
+                    let back = matches!(
+                        event,
+                        Event::Differed | Event::Undone(_) | Event::Reverted(_)
+                    );
+                    if let Some(before) = state && !back {
                         prop_assert!(next.stage >= before.stage);
                     }
                     state = Some(next);

@@ -12,6 +12,10 @@
 //!    engine calls [`Transition::probe`], which only reads.
 //!
 //! So a worker cannot act without an intent, cannot forget an outcome, and cannot retry blindly.
+//!
+//! The way back is made of transitions too ([`Way::Back`]), under the same protocol: an undo has
+//! an intent and an outcome, and one whose answer was lost is probed. Only the words differ:
+//! what cannot be undone safely ([`Prepared::Fail`], a rejection) is *stuck*.
 
 use std::any::Any;
 use std::time::Duration;
@@ -73,19 +77,47 @@ pub trait Source: Send + Sync {
     ) -> BoxFuture<'a, Result<Page, Halt>>;
 }
 
-/// What a transition moves, and how much of it at a time.
+/// What a transition moves, which way, and how much of it at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The kind of unit.
     pub kind: Kind,
-    /// Where it takes them.
-    pub from: Stage,
-    /// Where it leaves them.
-    pub to: Stage,
+    /// Which units it takes, and where it leaves them.
+    pub way: Way,
     /// How many units `prepare` and `probe` are given at once.
     pub batch: usize,
     /// How many effects may be under way at once.
     pub concurrency: usize,
+}
+
+/// Forth along the path, or back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Takes units at one stage to a later one.
+    Forth {
+        /// Where it takes them.
+        from: Stage,
+        /// Where it leaves them.
+        to: Stage,
+    },
+    /// Takes back every unit that stands above a stage; and, when that is `exported`, also units
+    /// that stand there and have left a part of their effect in the target. Each is offered once
+    /// in a run. Units that a person took out are offered too (and stay out); stuck ones are not.
+    Back {
+        /// Where it leaves them.
+        to: Stage,
+        /// Only units of this scope.
+        scope: Option<String>,
+    },
+}
+
+impl Way {
+    /// Where it leaves units.
+    pub const fn to(&self) -> Stage {
+        match self {
+            Self::Forth { to, .. } | Self::Back { to, .. } => *to,
+        }
+    }
 }
 
 /// Whether a worker may still hope that others make progress.
@@ -129,16 +161,16 @@ pub enum Prepared {
         /// What `apply` needs besides, kept in memory only.
         payload: Box<dyn Any + Send + Sync>,
     },
-    /// Not yet: ask again when this has come true.
+    /// Not yet: ask again when this has come true. Forth only.
     Wait(WaitFor),
-    /// Not in this run, unless what it waits for comes: journaled.
+    /// Not in this run, unless what it waits for comes: journaled. Forth only.
     Hold {
         /// What it waits for.
         waits: Vec<Wait>,
         /// Units that cannot complete meanwhile.
         blocks: Vec<Block>,
     },
-    /// A person has to look at it.
+    /// A person has to look at it. On the way back: it cannot be undone safely.
     Fail {
         /// Why.
         failure: Failure,
@@ -146,8 +178,10 @@ pub enum Prepared {
         blocks: Vec<Block>,
     },
     /// A person asked for such units to be left out (`on_existing = "skip"`): taken out, with
-    /// the reason.
+    /// the reason. Forth only.
     Skip(Failure),
+    /// Nothing to do with it now, and nothing to record. Back only.
+    Leave,
 }
 
 /// What a probe found about one unit in doubt.
@@ -157,6 +191,8 @@ pub enum Probed {
     Done(Done),
     /// There is no trace of it. The engine asks again after the settle time before it believes.
     Absent,
+    /// A part of it happened. That part is recorded, and the unit is prepared anew. Forth only.
+    Part(Done),
     /// What is there is neither ours nor nothing.
     Conflict(Failure),
 }

@@ -165,6 +165,19 @@ pub struct Unit {
     /// What the export knew about it.
     pub data: serde_json::Value,
     /// The latest intent of the present stage, when there is one: what was about to be done,
-    /// with everything that a probe or an undo must know.
+    /// with everything that a probe must know. While an undo is under way or in doubt: the
+    /// intent of that undo.
     pub intent: Option<serde_json::Value>,
+    /// What the latest effect (whole or a part) left in the target, until it is taken back.
+    pub effect: Option<Effect>,
+}
+
+/// What the journal remembers of an effect: everything that an undo has to know.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Effect {
+    /// The intent under which it happened; `None` when it was found to be there without one. An
+    /// undo that leaves a part of the effect leaves this as it is.
+    pub intent: Option<serde_json::Value>,
+    /// What the outcome said besides ([`crate::Done::data`]).
+    pub data: Option<serde_json::Value>,
 }

@@ -130,8 +130,8 @@ fn unit_counts(standing: &Standing) -> UnitCounts {
         failed: sum(&standing.failed),
         held: sum(&standing.held),
         skipped: sum(&standing.skipped),
-        stuck: 0,
-        rolled_back: 0,
+        stuck: sum(&standing.stuck),
+        rolled_back: standing.rolled_back,
         total: standing.total(),
         in_doubt: standing.in_doubt,
     }
@@ -144,8 +144,14 @@ fn tables(reader: &Reader) -> Result<BTreeMap<String, TableCounts>, Error> {
         let rows = SpanData::of(&unit)?.rows;
         table.rows += rows;
         match unit.state.condition {
-            Condition::Held | Condition::Failed => table.waiting_spans += 1,
-            Condition::Ready | Condition::Intended | Condition::InDoubt | Condition::Skipped => {}
+            Condition::Held | Condition::Failed | Condition::Stuck => table.waiting_spans += 1,
+            Condition::Ready
+            | Condition::Intended
+            | Condition::InDoubt
+            | Condition::Skipped
+            | Condition::Undoing
+            | Condition::UndoInDoubt
+            | Condition::RolledBack => {}
         }
         if unit.state.stage >= Stage::Imported {
             table.imported += rows;
@@ -222,8 +228,14 @@ pub(crate) fn aside(reader: &Reader, pilot: bool, until: Stage) -> Result<u64, E
         };
         aside += match row.state.condition {
             Condition::Held if pilot && row.waits.iter().all(outside) => 0,
-            Condition::Failed | Condition::Held => 1,
-            Condition::Ready | Condition::Intended | Condition::InDoubt | Condition::Skipped => 0,
+            Condition::Failed | Condition::Held | Condition::Stuck => 1,
+            Condition::Ready
+            | Condition::Intended
+            | Condition::InDoubt
+            | Condition::Skipped
+            | Condition::Undoing
+            | Condition::UndoInDoubt
+            | Condition::RolledBack => 0,
         };
         Ok(())
     })?;
@@ -391,11 +403,16 @@ pub async fn retry(config: &Config, which: &Which, clock: Arc<dyn Clock>) -> Res
             for key in keys {
                 for unit in find(&reader, key)? {
                     match unit.state.condition {
-                        Condition::Failed | Condition::Skipped => units.push(unit.id),
+                        Condition::Failed | Condition::Skipped | Condition::Stuck => {
+                            units.push(unit.id);
+                        }
                         Condition::Ready
                         | Condition::Intended
                         | Condition::InDoubt
-                        | Condition::Held => {
+                        | Condition::Held
+                        | Condition::Undoing
+                        | Condition::UndoInDoubt
+                        | Condition::RolledBack => {
                             return Err(not_now(key, "retried", &unit));
                         }
                     }
@@ -424,8 +441,15 @@ pub async fn skip(
     for key in keys {
         for unit in find(&reader, key)? {
             let resting = match unit.state.condition {
-                Condition::Ready | Condition::Failed | Condition::Held => true,
-                Condition::Intended | Condition::InDoubt | Condition::Skipped => false,
+                Condition::Ready | Condition::Failed | Condition::Held | Condition::RolledBack => {
+                    true
+                }
+                Condition::Intended
+                | Condition::InDoubt
+                | Condition::Skipped
+                | Condition::Undoing
+                | Condition::UndoInDoubt
+                | Condition::Stuck => false,
             };
             if !resting || unit.state.stage == Stage::Verified {
                 return Err(not_now(key, "skipped", &unit));

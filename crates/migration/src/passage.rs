@@ -5,7 +5,7 @@ use std::any::Any;
 
 use futures::future::BoxFuture;
 use rehome_core::{
-    Done, Halt, Kind, Outcome, Pass, Prepared, Probed, Stage, Step, Transition, Unit,
+    Done, Halt, Kind, Outcome, Pass, Prepared, Probed, Stage, Step, Transition, Unit, Way,
 };
 
 /// Moves units of a kind from `mapped` to `imported` without any effect.
@@ -22,8 +22,8 @@ impl Passage {
 
 impl Transition for Passage {
     fn step(&self) -> Step {
-        let (from, to) = (Stage::Mapped, Stage::Imported);
-        Step { kind: self.kind.clone(), from, to, batch: 500, concurrency: 1 }
+        let way = Way::Forth { from: Stage::Mapped, to: Stage::Imported };
+        Step { kind: self.kind.clone(), way, batch: 500, concurrency: 1 }
     }
 
     fn prepare<'a>(

@@ -106,7 +106,11 @@ impl Scribe {
                     | Condition::InDoubt
                     | Condition::Failed
                     | Condition::Held
-                    | Condition::Skipped,
+                    | Condition::Skipped
+                    | Condition::Undoing
+                    | Condition::UndoInDoubt
+                    | Condition::Stuck
+                    | Condition::RolledBack,
                     _,
                 ) => continue,
             };

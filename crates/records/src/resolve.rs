@@ -95,8 +95,15 @@ fn judge(kind: &Kind, known: &Known) -> Resolution {
         return Resolution::Stuck(format!("{kind}_unmapped"));
     }
     match known.state.condition {
-        Condition::Ready | Condition::Intended | Condition::InDoubt => Resolution::Moving(known.id),
-        Condition::Failed | Condition::Held => Resolution::Stuck(format!("{kind}_failed")),
+        Condition::Ready
+        | Condition::Intended
+        | Condition::InDoubt
+        | Condition::Undoing
+        | Condition::UndoInDoubt
+        | Condition::RolledBack => Resolution::Moving(known.id),
+        Condition::Failed | Condition::Held | Condition::Stuck => {
+            Resolution::Stuck(format!("{kind}_failed"))
+        }
         Condition::Skipped => Resolution::TakenOut,
     }
 }

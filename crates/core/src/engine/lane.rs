@@ -15,13 +15,13 @@ use super::board::Report;
 use super::doubt::Doubts;
 use super::perform::{self, Feedback, Task};
 use super::waiting::{self, Waiting};
-use super::{Orders, Shared};
+use super::{Orders, Shared, course};
 use crate::halt::Halt;
 use crate::journal::{Change, Detail};
 use crate::outcome::Done;
 use crate::progress::Progress;
-use crate::state::Event;
-use crate::transition::{Pass, Prepared, Probed, Step, Transition};
+use crate::state::{Condition, Event, State};
+use crate::transition::{Pass, Prepared, Probed, Step, Transition, Way};
 use crate::unit::{Failure, Unit, UnitId};
 
 /// How long an idle lane rests before it looks at the journal again, at least.
@@ -42,6 +42,32 @@ struct Lingering {
     until: Instant,
     version: u64,
     quiet: Instant,
+}
+
+/// Whether a decision can be taken on this way.
+fn belongs(way: &Way, prepared: &Prepared) -> bool {
+    match (way, prepared) {
+        (
+            Way::Forth { .. },
+            Prepared::Advance(_)
+            | Prepared::Effect { .. }
+            | Prepared::Wait(_)
+            | Prepared::Hold { .. }
+            | Prepared::Fail { .. }
+            | Prepared::Skip(_),
+        )
+        | (
+            Way::Back { .. },
+            Prepared::Advance(_)
+            | Prepared::Effect { .. }
+            | Prepared::Fail { .. }
+            | Prepared::Leave,
+        ) => true,
+        (Way::Forth { .. }, Prepared::Leave)
+        | (Way::Back { .. }, Prepared::Wait(_) | Prepared::Hold { .. } | Prepared::Skip(_)) => {
+            false
+        }
+    }
 }
 
 /// Runs one transition until the engine says that the run is over.
@@ -146,8 +172,8 @@ impl Lane {
     fn find_doubts(&mut self) -> Result<(), Halt> {
         let mut after = UnitId(0);
         loop {
-            let Step { kind, from, batch, .. } = &self.step;
-            let found = self.shared.reader.in_doubt(kind, *from, after, (*batch).max(1))?;
+            let Step { kind, way, batch, .. } = &self.step;
+            let found = self.shared.reader.in_doubt(kind, way, after, (*batch).max(1))?;
             let Some(last) = found.last() else {
                 return Ok(());
             };
@@ -230,8 +256,13 @@ impl Lane {
         for (unit, probed) in units.iter().zip(found) {
             match probed {
                 Probed::Done(done) => {
-                    let to = self.step.to;
-                    perform::record_done(&self.shared, unit, Event::Done(to), to, done).await?;
+                    let way = &self.step.way;
+                    let event = course::done(way);
+                    perform::record_done(&self.shared, unit, event, way.to(), done).await?;
+                    self.settle_doubt(unit.id);
+                }
+                Probed::Part(part) => {
+                    self.record_part(unit, part).await?;
                     self.settle_doubt(unit.id);
                 }
                 Probed::Conflict(failure) => {
@@ -251,6 +282,16 @@ impl Lane {
         Ok(true)
     }
 
+    /// A part of the effect is there. It is recorded, and the unit goes on with the rest.
+    async fn record_part(&mut self, unit: &Unit, part: Done) -> Result<(), Halt> {
+        let Done { target, origin, data, rest: _ } = part;
+        let detail = Detail { target, origin, data, ..Detail::default() };
+        let change = Change::Step { unit: unit.id, event: Event::Partly, detail };
+        self.shared.journal.submit(vec![change]).await?;
+        self.again.insert(unit.id, Instant::now());
+        Ok(())
+    }
+
     fn settle_doubt(&mut self, unit: UnitId) {
         self.doubts.settled(unit);
         self.losses.remove(&unit);
@@ -268,7 +309,8 @@ impl Lane {
                 format!("{losses} attempts, each without an answer and without a trace"),
             )
             .with_hint("see `rehome show` for what was seen each time, then `rehome retry`");
-            changes.push(Change::failure(unit.id, Event::Failed, failure.clone(), Vec::new()));
+            let event = course::failed(&self.step.way);
+            changes.push(Change::failure(unit.id, event, failure.clone(), Vec::new()));
             self.shared.journal.submit(changes).await?;
             perform::note_failure(&self.shared, unit, failure);
         } else {
@@ -280,6 +322,10 @@ impl Lane {
 
     /// Takes a batch of ready units and decides about each. Returns whether there was any.
     async fn take(&mut self) -> Result<bool, Halt> {
+        if self.shared.settings.only_doubts {
+            self.again.clear();
+            return Ok(false);
+        }
         for unit in self.waiting.take_ready(&self.shared.reader)? {
             self.again.insert(unit, Instant::now());
         }
@@ -299,10 +345,10 @@ impl Lane {
         Ok(true)
     }
 
-    /// Adds ready units that are not in hand, going on where the last scan ended. Units reach a
-    /// stage in any order, so the scan starts over once before it says that there are none.
+    /// Adds units that are not in hand, going on where the last scan ended. Units reach a stage
+    /// in any order, so on the way forth the scan starts over once before it says that there are
+    /// none. On the way back nothing becomes ready meanwhile, and each unit is offered once.
     fn scan(&mut self, wanted: usize, units: &mut Vec<Unit>) -> Result<(), Halt> {
-        let Step { kind, from, .. } = self.step.clone();
         let taken: BTreeSet<UnitId> = units.iter().map(|unit| unit.id).collect();
         // In the order of the scan: behind the cursor first, then from the beginning.
         let mut found = Vec::new();
@@ -310,9 +356,9 @@ impl Lane {
         let mut start = self.cursor;
         let mut cursor = self.cursor;
         while found.len() < wanted {
-            let ids = self.shared.reader.ready_ids(&kind, from, cursor, wanted)?;
+            let ids = self.next_ids(cursor, wanted)?;
             let Some(last) = ids.last() else {
-                if start == UnitId(0) {
+                if start == UnitId(0) || course::from(&self.step.way).is_none() {
                     break;
                 }
                 // Once more, from the beginning to where this scan began.
@@ -336,9 +382,33 @@ impl Lane {
             return Ok(());
         }
         self.lingering = None;
-        self.cursor = found.last().copied().unwrap_or(UnitId(0));
+        match (found.last(), &self.step.way) {
+            (Some(last), _) => self.cursor = *last,
+            (None, Way::Forth { .. }) => self.cursor = UnitId(0),
+            (None, Way::Back { .. }) => {}
+        }
         units.extend(self.shared.reader.load(&found)?);
         Ok(())
+    }
+
+    fn next_ids(&self, after: UnitId, wanted: usize) -> Result<Vec<UnitId>, Halt> {
+        let reader = &self.shared.reader;
+        let kind = &self.step.kind;
+        Ok(match &self.step.way {
+            Way::Forth { from, .. } => reader.ready_ids(kind, *from, after, wanted)?,
+            Way::Back { to, scope } => {
+                reader.undoable_ids(kind, *to, scope.as_deref(), after, wanted)?
+            }
+        })
+    }
+
+    /// Whether a unit that was put off is still one of this lane's.
+    fn is_ours(&self, unit: &Unit) -> bool {
+        match &self.step.way {
+            Way::Forth { from, .. } => unit.state == State::new(*from, Condition::Ready),
+            // Put off by an undo that did not go through, which leaves it ready.
+            Way::Back { .. } => unit.state.condition == Condition::Ready,
+        }
     }
 
     /// Whether a batch that is not full should still wait for more: until nothing was committed
@@ -372,7 +442,7 @@ impl Lane {
         for id in due {
             self.again.remove(&id);
             let unit = self.shared.reader.unit(id)?;
-            if unit.state == crate::state::State::new(self.step.from, crate::Condition::Ready) {
+            if self.is_ours(&unit) {
                 units.push(unit);
             }
         }
@@ -393,9 +463,12 @@ impl Lane {
                 units.len()
             )));
         }
-        let to = self.step.to;
         let mut advanced: Vec<(Unit, Done)> = Vec::new();
         for (unit, prepared) in units.into_iter().zip(prepared) {
+            if !belongs(&self.step.way, &prepared) {
+                let id = unit.id.0;
+                return Err(Halt::Bug(format!("unit {id}: a decision of the other direction")));
+            }
             match prepared {
                 Prepared::Advance(done) => advanced.push((unit, done)),
                 Prepared::Effect { intent, payload } => {
@@ -420,7 +493,8 @@ impl Lane {
                     });
                 }
                 Prepared::Fail { failure, blocks } => {
-                    let change = Change::failure(unit.id, Event::Failed, failure.clone(), blocks);
+                    let event = course::failed(&self.step.way);
+                    let change = Change::failure(unit.id, event, failure.clone(), blocks);
                     self.shared.journal.submit(vec![change]).await?;
                     perform::note_failure(&self.shared, &unit, failure);
                 }
@@ -428,19 +502,22 @@ impl Lane {
                     let change = Change::failure(unit.id, Event::Skipped, failure, Vec::new());
                     self.shared.journal.submit(vec![change]).await?;
                 }
+                Prepared::Leave => {}
             }
         }
-        self.advance(advanced, to).await
+        self.advance(advanced).await
     }
 
     /// Units that need no effect advance together, in one commit; one by one when two of them
     /// (or an earlier one) claim the same counterpart.
-    async fn advance(&mut self, advanced: Vec<(Unit, Done)>, to: crate::Stage) -> Result<(), Halt> {
+    async fn advance(&mut self, advanced: Vec<(Unit, Done)>) -> Result<(), Halt> {
+        let event = course::advanced(&self.step.way);
+        let to = self.step.way.to();
         let plain = advanced.iter().all(|(_, done)| done.rest.is_none());
         if plain && !advanced.is_empty() {
             let changes = advanced
                 .iter()
-                .flat_map(|(unit, done)| Change::done(unit.id, Event::Advanced(to), done.clone()))
+                .flat_map(|(unit, done)| perform::changes(unit, event, done.clone()))
                 .collect();
             match self.shared.journal.submit(changes).await {
                 Ok(_) => {
@@ -456,7 +533,7 @@ impl Lane {
             }
         }
         for (unit, done) in advanced {
-            perform::record_done(&self.shared, &unit, Event::Advanced(to), to, done).await?;
+            perform::record_done(&self.shared, &unit, event, to, done).await?;
         }
         Ok(())
     }

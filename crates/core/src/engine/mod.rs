@@ -15,6 +15,7 @@
 //! concurrency, and everything else is read from the journal when it is needed.
 
 mod board;
+mod course;
 mod doubt;
 mod export;
 mod interrupt;
@@ -38,7 +39,7 @@ use crate::halt::Halt;
 use crate::journal::{Change, Journal, Reader, Selection};
 use crate::progress::{Progress, Watcher};
 use crate::state::Event;
-use crate::transition::{Pass, Source, Transition};
+use crate::transition::{Pass, Source, Transition, Way};
 use crate::unit::UnitId;
 
 /// How a run behaves.
@@ -52,6 +53,9 @@ pub struct Settings {
     pub patience: Duration,
     /// Where jitter comes from.
     pub seed: u64,
+    /// Settle what earlier runs left in doubt, and take nothing else: what a run in the other
+    /// direction asks for first.
+    pub only_doubts: bool,
 }
 
 impl Default for Settings {
@@ -61,6 +65,7 @@ impl Default for Settings {
             backoff: Backoff::default(),
             patience: Duration::from_secs(120),
             seed: 0,
+            only_doubts: false,
         }
     }
 }
@@ -168,7 +173,10 @@ impl Engine {
             settings: self.settings.clone(),
             stop: Interrupt::default(),
         });
-        self.release(&shared, Reader::held_for_a_scope).await?;
+        if self.goes_forth() {
+            self.release(&shared, Reader::held_for_a_scope).await?;
+            self.release(&shared, Reader::rolled_back).await?;
+        }
         let mut tasks = JoinSet::new();
         for (index, source) in self.sources.iter().enumerate() {
             tasks.spawn(export::run(Arc::clone(&shared), index, Arc::clone(source)));
@@ -222,6 +230,15 @@ impl Engine {
         }
     }
 
+    /// Whether anything is to move forth in this run: what waits for that is then released.
+    fn goes_forth(&self) -> bool {
+        let forth = |transition: &Arc<dyn Transition>| match transition.step().way {
+            Way::Forth { .. } => true,
+            Way::Back { .. } => false,
+        };
+        !self.settings.only_doubts && self.transitions.iter().any(forth)
+    }
+
     /// Nothing moves. Finds a reason for something to move again; `false` when there is none.
     async fn push_on(
         &self,
@@ -230,7 +247,7 @@ impl Engine {
         now: u64,
         last_final: &mut Option<u64>,
     ) -> Result<bool, Halt> {
-        if self.release(shared, Reader::releasable).await? {
+        if self.goes_forth() && self.release(shared, Reader::releasable).await? {
             shared.orders.send_modify(|orders| orders.round += 1);
             return Ok(true);
         }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
 
-use super::Shared;
+use super::{Shared, course};
 use crate::halt::{Halt, RemoteTrouble};
 use crate::journal::{self, Change, Detail};
 use crate::outcome::{Done, Outcome, Rest};
 use crate::progress::Progress;
-use crate::state::{Event, Stage};
-use crate::transition::Transition;
+use crate::state::{Condition, Event, Stage};
+use crate::transition::{Transition, Way};
 use crate::unit::{Failure, Unit, UnitId};
 
 /// An effect that was prepared.
@@ -61,13 +61,13 @@ async fn perform(
     task: Task,
 ) -> Result<Feedback, Halt> {
     let Task { mut unit, intent, payload } = task;
-    shared.journal.submit(vec![Change::intent(unit.id, intent.clone())]).await?;
+    let way = transition.step().way;
+    shared.journal.submit(vec![intention(&unit, &way, intent.clone())]).await?;
     unit.intent = Some(intent);
-    let to = transition.step().to;
     match transition.apply(&unit, payload).await {
         Outcome::Done(done) => {
             shared.trouble.over();
-            record_done(shared, &unit, Event::Done(to), to, done).await?;
+            record_done(shared, &unit, course::done(&way), way.to(), done).await?;
             Ok(Feedback::Settled(unit.id))
         }
         Outcome::Rejected(failure) => {
@@ -105,6 +105,42 @@ async fn perform(
     }
 }
 
+/// The intent of an effect or an undo. That of an undo remembers that a person had taken the
+/// unit out, because it has to stay out afterwards.
+fn intention(unit: &Unit, way: &Way, intent: serde_json::Value) -> Change {
+    match Change::intent(unit.id, course::intended(way), intent) {
+        Change::Step { unit: id, event, mut detail } => {
+            detail.failure = taken_out(unit);
+            Change::Step { unit: id, event, detail }
+        }
+        other @ (Change::Page { .. } | Change::Note { .. }) => other,
+    }
+}
+
+/// Why a person took a unit out that is to be taken back, or is being taken back.
+fn taken_out(unit: &Unit) -> Option<Failure> {
+    match unit.state.condition {
+        Condition::Skipped | Condition::Undoing | Condition::UndoInDoubt => unit.failure.clone(),
+        Condition::Ready
+        | Condition::Intended
+        | Condition::InDoubt
+        | Condition::Failed
+        | Condition::Held
+        | Condition::Stuck
+        | Condition::RolledBack => None,
+    }
+}
+
+/// What there is to record of it.
+pub(super) fn changes(unit: &Unit, whole: Event, done: Done) -> Vec<Change> {
+    match whole {
+        Event::Undone(_) | Event::Reverted(_) => {
+            Change::undone(unit.id, whole, done, taken_out(unit))
+        }
+        _ => Change::done(unit.id, whole, done),
+    }
+}
+
 /// Records what an effect, or an advance without one, led to. A counterpart that belongs to
 /// another unit already is a failure of this one, not of the run.
 pub(super) async fn record_done(
@@ -116,7 +152,7 @@ pub(super) async fn record_done(
 ) -> Result<(), Halt> {
     let target = done.target.clone();
     let rest = done.rest.clone();
-    match shared.journal.submit(Change::done(unit.id, whole, done)).await {
+    match shared.journal.submit(changes(unit, whole, done)).await {
         Ok(_) => {}
         Err(journal::Error::TargetTaken { kind, target_key }) => {
             let failure = Failure::new(

@@ -1,5 +1,7 @@
 //! Whole migrations of made-up things, in virtual time, from a seed.
 
+mod back;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -94,8 +96,8 @@ struct Make(Arc<World>);
 
 impl Transition for Make {
     fn step(&self) -> Step {
-        let (from, to) = (Stage::Exported, Stage::Created);
-        Step { kind: THING, from, to, batch: 20, concurrency: 8 }
+        let way = Way::Forth { from: Stage::Exported, to: Stage::Created };
+        Step { kind: THING, way, batch: 20, concurrency: 8 }
     }
 
     fn prepare<'a>(
@@ -208,7 +210,10 @@ fn open(dir: &tempfile::TempDir) -> Arc<Journal> {
 
 fn engine(journal: &Arc<Journal>, world: &Arc<World>, count: usize, settings: Settings) -> Engine {
     let reader = journal.reader().unwrap().select(settings.selection.clone());
-    let step = |kind, from, to| Step { kind, from, to, batch: 20, concurrency: 1 };
+    let step = |kind, from, to| {
+        let way = Way::Forth { from, to };
+        Step { kind, way, batch: 20, concurrency: 1 }
+    };
     Engine::new(Arc::clone(journal), Arc::new(Unwatched), settings)
         .source(Arc::new(Things { kind: THING, count }))
         .source(Arc::new(Things { kind: PART, count }))

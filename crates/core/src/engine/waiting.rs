@@ -66,8 +66,16 @@ pub(super) fn is_over(reader: &Reader, wait: &WaitFor) -> Result<bool, Halt> {
             let state = reader.unit(*unit)?.state;
             state.stage >= *stage
                 || match state.condition {
-                    Condition::Failed | Condition::Held | Condition::Skipped => true,
-                    Condition::Ready | Condition::Intended | Condition::InDoubt => false,
+                    Condition::Failed
+                    | Condition::Held
+                    | Condition::Skipped
+                    | Condition::Stuck
+                    | Condition::RolledBack => true,
+                    Condition::Ready
+                    | Condition::Intended
+                    | Condition::InDoubt
+                    | Condition::Undoing
+                    | Condition::UndoInDoubt => false,
                 }
         }
         WaitFor::Settled { kind, scope, stage } => {

@@ -141,25 +141,20 @@ fn step(
     state: State,
     detail: &Detail,
 ) -> Result<(), Error> {
-    let moved = state.stage != before.state.stage;
-    // An intent stays known while the stage lasts: a probe and a later intent both need it.
-    let intent = match event {
-        Event::Intended => Some(entry.seq),
-        _ => None,
-    };
-    let effect = match event {
-        Event::Done(_) | Event::Partly => Some(entry.seq),
-        _ => None,
-    };
+    let columns = Columns::of(entry.seq, before, event, state, detail);
     let failure = detail.failure.as_ref().map(serde_json::to_string).transpose();
     let failure = failure.map_err(|error| Error::Damaged(error.to_string()))?;
     let updated = conn
         .prepare_cached(
             "UPDATE unit SET stage = ?2, condition = ?3, attempts = ?4,
-                 target_key = coalesce(?5, target_key), origin = coalesce(?6, origin),
-                 failure = ?7,
-                 intent_seq = CASE WHEN ?8 THEN NULL ELSE coalesce(?9, intent_seq) END,
-                 done_seq = coalesce(?10, done_seq)
+                 target_key = CASE WHEN ?8 THEN NULL ELSE coalesce(?5, target_key) END,
+                 origin = CASE WHEN ?8 THEN NULL ELSE coalesce(?6, origin) END,
+                 failure = CASE WHEN ?14 THEN coalesce(?7, failure) ELSE ?7 END,
+                 done_intent_seq = CASE WHEN ?11 THEN NULL WHEN ?12 THEN intent_seq
+                                        ELSE done_intent_seq END,
+                 done_seq = CASE WHEN ?11 THEN NULL ELSE coalesce(?10, done_seq) END,
+                 intent_seq = CASE WHEN ?13 THEN NULL ELSE coalesce(?9, intent_seq) END,
+                 undo_seq = CASE WHEN ?14 THEN coalesce(?15, undo_seq) END
              WHERE id = ?1",
         )
         .and_then(|mut statement| {
@@ -171,9 +166,14 @@ fn step(
                 detail.target,
                 detail.origin.map(crate::unit::Origin::as_str),
                 failure,
-                moved,
-                intent,
-                effect,
+                columns.forget_target,
+                columns.intent,
+                columns.effect,
+                columns.forget_effect,
+                columns.effect_under_intent,
+                columns.forget_intent,
+                columns.undoing,
+                columns.undo,
             ])
         });
     match updated {
@@ -191,6 +191,52 @@ fn step(
         }
     }
     waits(conn, entry.seq, unit, before, detail).map_err(Error::sqlite(DOING))
+}
+
+/// What an entry means for the columns that point back into the log.
+struct Columns {
+    /// It is a forward intent.
+    intent: Option<i64>,
+    /// An intent stays known while the stage lasts: a probe and a later intent both need it.
+    forget_intent: bool,
+    /// It records what is now there of the unit's effect.
+    effect: Option<i64>,
+    /// That effect happened under the unit's present intent; what an undo leaves is still the
+    /// effect of the earlier one.
+    effect_under_intent: bool,
+    /// Nothing of the effect is there any more.
+    forget_effect: bool,
+    /// The counterpart is gone, or is not ours to name any more.
+    forget_target: bool,
+    /// It is the intent of an undo.
+    undo: Option<i64>,
+    /// An undo is under way or in doubt. Why a person took the unit out stays known meanwhile.
+    undoing: bool,
+}
+
+impl Columns {
+    fn of(seq: i64, before: &Position, event: Event, state: State, detail: &Detail) -> Self {
+        let moved = state.stage != before.state.stage;
+        let forth = match event {
+            Event::Done(_) | Event::Partly => true,
+            // Found to be there already: what brought it is known from an earlier intent, if any.
+            Event::Advanced(_) => before.state.stage == Stage::Exported && detail.data.is_some(),
+            _ => false,
+        };
+        let back = matches!(event, Event::Undone(_) | Event::Reverted(_));
+        let remains = back && detail.data.is_some();
+        let all_the_way = back && state.stage == Stage::Exported;
+        Self {
+            intent: (event == Event::Intended).then_some(seq),
+            forget_intent: moved || back,
+            effect: (forth || remains).then_some(seq),
+            effect_under_intent: forth,
+            forget_effect: all_the_way && !remains,
+            forget_target: all_the_way,
+            undo: (event == Event::UndoIntended).then_some(seq),
+            undoing: matches!(state.condition, Condition::Undoing | Condition::UndoInDoubt),
+        }
+    }
 }
 
 /// Waits and blocks last as long as the condition that brought them.

@@ -60,10 +60,28 @@ impl Change {
         Self::Step { unit, event: Event::Held, detail }
     }
 
-    /// An intent.
-    pub fn intent(unit: UnitId, intent: serde_json::Value) -> Self {
+    /// An intent, of an effect or of an undo.
+    pub fn intent(unit: UnitId, event: Event, intent: serde_json::Value) -> Self {
         let detail = Detail { data: Some(intent), ..Detail::default() };
-        Self::Step { unit, event: Event::Intended, detail }
+        Self::Step { unit, event, detail }
+    }
+
+    /// What an undo leaves to record: that the unit went back, and then whether it is stuck there
+    /// with what remains, or stays taken out (`out`) as it was before.
+    pub fn undone(unit: UnitId, event: Event, done: Done, out: Option<Failure>) -> Vec<Self> {
+        let Done { target: _, origin: _, data, rest } = done;
+        let mut changes =
+            vec![Self::Step { unit, event, detail: Detail { data, ..Detail::default() } }];
+        match (rest, out) {
+            (Some(Rest::Failed { failure, .. }), _) => {
+                changes.push(Self::failure(unit, Event::Stuck, failure, Vec::new()));
+            }
+            (Some(Rest::Held { .. }) | None, Some(out)) => {
+                changes.push(Self::failure(unit, Event::Skipped, out, Vec::new()));
+            }
+            (Some(Rest::Held { .. }) | None, None) => {}
+        }
+        changes
     }
 
     /// What an effect (or an advance without one) leaves to record: one step, and a second one

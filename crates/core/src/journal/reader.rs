@@ -17,7 +17,8 @@ use super::cache::{parse, state_from_columns};
 use super::change::{Detail, ExportedDetail};
 use super::{Error, Owner, Setup, lock, schema, setup};
 use crate::state::{Condition, Stage};
-use crate::unit::{Failure, Kind, Origin, Unit, UnitId};
+use crate::transition::Way;
+use crate::unit::{Effect, Failure, Kind, Origin, Unit, UnitId};
 
 /// Which units a run moves.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -67,8 +68,11 @@ impl std::fmt::Debug for Reader {
 
 /// What every query for units selects; [`unit_from_row`] reads it.
 const UNIT: &str = "SELECT u.id, u.kind, u.scope, u.source_key, u.target_key, u.origin, u.label,
-        u.stage, u.condition, u.attempts, u.failure, e.detail, i.detail, u.exported_seq
-    FROM unit u JOIN entry e ON e.seq = u.exported_seq LEFT JOIN entry i ON i.seq = u.intent_seq";
+        u.stage, u.condition, u.attempts, u.failure, e.detail, i.detail, u.exported_seq,
+        d.detail, o.detail
+    FROM unit u JOIN entry e ON e.seq = u.exported_seq
+    LEFT JOIN entry i ON i.seq = coalesce(u.undo_seq, u.intent_seq)
+    LEFT JOIN entry d ON d.seq = u.done_seq LEFT JOIN entry o ON o.seq = u.done_intent_seq";
 
 impl Reader {
     /// Opens a journal for reading.
@@ -175,6 +179,37 @@ impl Reader {
             .map_err(Error::sqlite("look for ready units"))
     }
 
+    /// The numbers of the selected units of a kind (in one scope, or in all) of which there is
+    /// something to take back: they stand above `to`, or at `exported` with an effect. Stuck ones
+    /// are left out, and those with an effect or an undo under way.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn undoable_ids(
+        &self,
+        kind: &Kind,
+        to: Stage,
+        scope: Option<&str>,
+        after: UnitId,
+        limit: usize,
+    ) -> Result<Vec<UnitId>, Error> {
+        let conn = self.lock();
+        let (filter, parameter) = self.filter(&conn, kind)?;
+        let sql = format!(
+            "SELECT u.id FROM unit u WHERE +u.kind = ?1
+             AND (u.stage > ?3 OR (?3 = 1 AND u.done_seq IS NOT NULL))
+             AND u.condition IN ('ready', 'failed', 'held', 'skipped', 'rolled_back')
+             AND (?6 IS NULL OR u.scope = ?6) AND u.id > ?4 {filter} ORDER BY u.id LIMIT ?5"
+        );
+        conn.prepare_cached(&sql)
+            .and_then(|mut statement| {
+                let values =
+                    params![kind.as_str(), parameter, to.rank(), after.0, limit as i64, scope];
+                statement.query_map(values, |row| row.get(0).map(UnitId))?.collect()
+            })
+            .map_err(Error::sqlite("look for units to take back"))
+    }
+
     /// The units of these numbers, in their order; unknown ones are left out.
     ///
     /// # Errors
@@ -187,22 +222,61 @@ impl Reader {
         units(&self.lock(), &sql, params![serde_json::json!(ids).to_string()])
     }
 
-    /// Units whose latest intent has no known outcome, with numbers above `after`.
+    /// Units that a step has left with an intent and without a known outcome, with numbers above
+    /// `after`. Effects and undos are told apart: each is probed by its own worker.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn in_doubt(
         &self,
         kind: &Kind,
-        stage: Stage,
+        way: &Way,
         after: UnitId,
         limit: usize,
     ) -> Result<Vec<Unit>, Error> {
+        let (conditions, stage, scope) = match way {
+            Way::Forth { from, .. } => ("'intended', 'in_doubt'", Some(from.rank()), None),
+            Way::Back { scope, .. } => ("'undoing', 'undo_in_doubt'", None, scope.as_deref()),
+        };
         let sql = format!(
-            "{UNIT} WHERE u.kind = ?1 AND u.stage = ?2 AND u.condition <> 'ready'
-             AND u.condition IN ('intended', 'in_doubt') AND u.id > ?3 ORDER BY u.id LIMIT ?4"
+            "{UNIT} WHERE u.kind = ?1 AND u.condition <> 'ready' AND u.condition IN ({conditions})
+             AND (?2 IS NULL OR u.stage = ?2) AND (?5 IS NULL OR u.scope = ?5)
+             AND u.id > ?3 ORDER BY u.id LIMIT ?4"
         );
-        units(&self.lock(), &sql, params![kind.as_str(), stage.rank(), after.0, limit as i64])
+        units(&self.lock(), &sql, params![kind.as_str(), stage, after.0, limit as i64, scope])
+    }
+
+    /// Units in one of these conditions, of every kind, with numbers above `after`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn in_condition(
+        &self,
+        conditions: &[Condition],
+        after: UnitId,
+        limit: usize,
+    ) -> Result<Vec<UnitId>, Error> {
+        let words: Vec<_> = conditions.iter().map(|condition| condition.as_str()).collect();
+        self.read("look for units in a condition", |conn| {
+            conn.prepare_cached(
+                "SELECT id FROM unit WHERE condition <> 'ready'
+                     AND condition IN (SELECT value FROM json_each(?1)) AND id > ?2
+                 ORDER BY id LIMIT ?3",
+            )?
+            .query_map(
+                params![serde_json::json!(words).to_string(), after.0, limit as i64],
+                |row| row.get(0).map(UnitId),
+            )?
+            .collect()
+        })
+    }
+
+    /// Units that went back all the way, with numbers above `after`: a run takes them up again.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn rolled_back(&self, after: UnitId, limit: usize) -> Result<Vec<UnitId>, Error> {
+        self.in_condition(&[Condition::RolledBack], after, limit)
     }
 
     /// Units of a kind that stand at a stage or beyond, whatever their condition, with numbers
@@ -376,6 +450,8 @@ struct RawUnit {
     exported: Option<String>,
     intent: Option<String>,
     exported_seq: i64,
+    done: Option<String>,
+    done_intent: Option<String>,
 }
 
 impl RawUnit {
@@ -395,13 +471,20 @@ impl RawUnit {
             exported: row.get(11)?,
             intent: row.get(12)?,
             exported_seq: row.get(13)?,
+            done: row.get(14)?,
+            done_intent: row.get(15)?,
         })
     }
 
     fn understand(self) -> Result<Unit, Error> {
         let exported: ExportedDetail = parse(self.exported_seq, self.exported.as_deref())?;
-        let intent = match &self.intent {
-            Some(text) => parse::<Detail>(self.exported_seq, Some(text))?.data,
+        let data = |text: &Option<String>| match text {
+            Some(text) => Ok(parse::<Detail>(self.exported_seq, Some(text))?.data),
+            None => Ok(None),
+        };
+        let intent = data(&self.intent)?;
+        let effect = match &self.done {
+            Some(_) => Some(Effect { intent: data(&self.done_intent)?, data: data(&self.done)? }),
             None => None,
         };
         Ok(Unit {
@@ -417,6 +500,7 @@ impl RawUnit {
             failure: failure(self.failure.as_deref())?,
             data: exported.data,
             intent,
+            effect,
         })
     }
 }
@@ -445,7 +529,15 @@ fn units(
 /// Whether a condition means that the unit does not move by itself.
 const fn rests(condition: Condition) -> bool {
     match condition {
-        Condition::Failed | Condition::Held | Condition::Skipped => true,
-        Condition::Ready | Condition::Intended | Condition::InDoubt => false,
+        Condition::Failed
+        | Condition::Held
+        | Condition::Skipped
+        | Condition::Stuck
+        | Condition::RolledBack => true,
+        Condition::Ready
+        | Condition::Intended
+        | Condition::InDoubt
+        | Condition::Undoing
+        | Condition::UndoInDoubt => false,
     }
 }

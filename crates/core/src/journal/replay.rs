@@ -49,9 +49,27 @@ pub fn check(path: &Path, scratch: &Path) -> Result<Replay, Error> {
     Ok(Replay { entries, units })
 }
 
+/// Derives the cache anew from the log, in the transaction of the caller.
+pub(super) fn rebuild_cache(conn: &Connection) -> Result<u64, Error> {
+    for (table, _) in TABLES {
+        conn.prepare(&format!("DELETE FROM {table}"))
+            .and_then(|mut statement| statement.execute([]))
+            .map_err(Error::sqlite("empty its cache"))?;
+    }
+    apply_all(conn, conn)
+}
+
 fn replay(journal: &Connection, replayed: &Connection) -> Result<u64, Error> {
     let doing = "replay its log";
     let tx = replayed.unchecked_transaction().map_err(Error::sqlite(doing))?;
+    let entries = apply_all(journal, &tx)?;
+    tx.commit().map_err(Error::sqlite(doing))?;
+    Ok(entries)
+}
+
+/// Applies every entry of one file's log to the cache of another, or of the same.
+fn apply_all(journal: &Connection, replayed: &Connection) -> Result<u64, Error> {
+    let doing = "replay its log";
     let mut statement = journal
         .prepare(
             "SELECT seq, unit, event, from_stage, to_stage, attempt, detail FROM entry
@@ -83,10 +101,9 @@ fn replay(journal: &Connection, replayed: &Connection) -> Result<u64, Error> {
             detail: detail.as_deref(),
         };
         // The cache joins entries for their data; the scratch file needs no copies of them.
-        cache::apply(&tx, &entry)?;
+        cache::apply(replayed, &entry)?;
         entries += 1;
     }
-    tx.commit().map_err(Error::sqlite(doing))?;
     Ok(entries)
 }
 

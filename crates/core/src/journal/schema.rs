@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Error;
+use super::{Error, lock, replay};
 
 /// `PRAGMA application_id` of every journal: "rhme".
 const APPLICATION_ID: i64 = 0x7268_6d65;
 
 /// The schema, one step per format version. A released step is never edited.
-const STEPS: [&str; 1] = [include_str!("../../../../migrations/0001_journal.sql")];
+const STEPS: [&str; 2] = [
+    include_str!("../../../../migrations/0001_journal.sql"),
+    include_str!("../../../../migrations/0002_undo.sql"),
+];
 
 /// How long a reader waits for a writer's lock, and the reverse. In WAL mode both are short.
 const BUSY: Duration = Duration::from_secs(10);
@@ -48,12 +51,24 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     conn.busy_timeout(BUSY).map_err(Error::sqlite("set its patience"))?;
     conn.set_prepared_statement_cache_capacity(64);
     recognise(&conn, path)?;
-    let found = format(&conn)?;
-    if found == 0 {
-        return Err(Error::NotAJournal { path: path.to_owned(), found: "an empty file".into() });
+    match known(format(&conn)?)? {
+        0 => Err(Error::NotAJournal { path: path.to_owned(), found: "an empty file".into() }),
+        format if format < STEPS.len() => {
+            // A reader may be all that is ever opened again: a look must not depend on a run.
+            drop(conn);
+            upgrade_file(path)?;
+            open_reader(path)
+        }
+        _ => Ok(conn),
     }
-    known(found)?;
-    Ok(conn)
+}
+
+/// Brings a file of an older format to the present one. Waits for nobody: when a run holds the
+/// journal, that run has upgraded it already.
+fn upgrade_file(path: &Path) -> Result<(), Error> {
+    let _lock = lock::Lock::take(path)?;
+    drop(open_writer(path, false)?);
+    Ok(())
 }
 
 /// A scratch copy of the schema, for replay.
@@ -171,6 +186,10 @@ fn upgrade(conn: &mut Connection) -> Result<(), Error> {
     let tx = conn.transaction().map_err(Error::sqlite(doing))?;
     for step in &STEPS[have..] {
         tx.execute_batch(step).map_err(Error::sqlite(doing))?;
+    }
+    if have > 0 {
+        // Only the log is carried from format to format; what is derived from it is derived anew.
+        replay::rebuild_cache(&tx)?;
     }
     tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(Error::sqlite(doing))?;
     tx.pragma_update(None, "user_version", STEPS.len() as i64).map_err(Error::sqlite(doing))?;

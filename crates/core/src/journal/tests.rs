@@ -202,3 +202,22 @@ async fn a_held_unit_is_released_by_what_it_waits_for_and_blocks_others_meanwhil
     assert!(reader.blocked(&USER, &["c".into()]).unwrap().is_empty());
     assert!(reader.waits(UnitId(1)).unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_journal_of_format_1_is_brought_up_to_date_by_whoever_opens_it() {
+    let place = place();
+    let old = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/formats/format-1.journal");
+    std::fs::copy(old, &place.path).unwrap();
+    let reader = Reader::open(&place.path).unwrap();
+    let counts = reader.counts().unwrap();
+    assert_eq!(counts[&USER].moving[&Stage::Verified], 12);
+    // What format 2 knows of an effect is derived from the old log.
+    let users = reader.standing_at_least(&USER, Stage::Verified, UnitId(0), 20).unwrap();
+    assert_eq!(users.len(), 12);
+    for user in users {
+        assert!(user.effect.unwrap().intent.unwrap()["external_id"].is_string());
+    }
+    let checked = check_replay(&place.path, &place.path.with_extension("scratch")).unwrap();
+    assert_eq!((checked.entries, checked.units), (83, 14));
+}

@@ -196,7 +196,7 @@ fn record_all(conn: &Connection, changes: &[Change], now: i64) -> Result<Ack, Er
                 let state = next_state(Some(before.state), *event)
                     .map_err(|source| Error::Illegal { unit: unit.0, source })?;
                 let attempts = match event {
-                    Event::Intended => before.attempts + 1,
+                    Event::Intended | Event::UndoIntended => before.attempts + 1,
                     Event::Retried => 0,
                     _ if state.stage != before.state.stage => 0,
                     _ => before.attempts,

@@ -287,8 +287,7 @@ impl Transition for ImportSpans {
     fn step(&self) -> Step {
         Step {
             kind: SPAN,
-            from: Stage::Exported,
-            to: Stage::Imported,
+            way: rehome_core::Way::Forth { from: Stage::Exported, to: Stage::Imported },
             batch: 1,
             concurrency: self.concurrency,
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use rehome_core::{
     Done, Halt, Kind, Knowledge, Outcome, Pass, Prepared, Probed, Stage, Step, Transition, Unit,
-    Wait, WaitFor,
+    Wait, WaitFor, Way,
 };
 
 use crate::span::SPAN;
@@ -67,8 +67,7 @@ impl Transition for SettleMentions {
     fn step(&self) -> Step {
         Step {
             kind: self.kind.clone(),
-            from: Stage::Mapped,
-            to: Stage::Imported,
+            way: Way::Forth { from: Stage::Mapped, to: Stage::Imported },
             batch: BATCH,
             concurrency: 1,
         }

@@ -194,6 +194,7 @@ impl World {
                     failure: None,
                     data: found.data,
                     intent: None,
+                    effect: None,
                 });
             }
             if page.done {
@@ -264,6 +265,7 @@ impl World {
                 Prepared::Wait(_) => return (End::Waiting, None),
                 Prepared::Skip(failure) => return (End::Failed(failure), None),
                 Prepared::Effect { intent, payload } => (intent, payload),
+                Prepared::Leave => panic!("there is no leaving on the way forth"),
             };
             self.units[index].intent = Some(intent);
             self.units[index].attempts += 1;

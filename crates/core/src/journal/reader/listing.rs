@@ -27,6 +27,10 @@ pub struct Standing {
     pub held: BTreeMap<Stage, u64>,
     /// Units that a person took out.
     pub skipped: BTreeMap<Stage, u64>,
+    /// Units that cannot be taken back safely.
+    pub stuck: BTreeMap<Stage, u64>,
+    /// Units that went back all the way.
+    pub rolled_back: u64,
     /// Units whose pair of ids is proven, whatever their condition.
     pub mapped: u64,
 }
@@ -34,10 +38,8 @@ pub struct Standing {
 impl Standing {
     /// All of them.
     pub fn total(&self) -> u64 {
-        [&self.moving, &self.failed, &self.held, &self.skipped]
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .sum()
+        let groups = [&self.moving, &self.failed, &self.held, &self.skipped, &self.stuck];
+        groups.into_iter().flat_map(BTreeMap::values).sum::<u64>() + self.rolled_back
     }
 }
 
@@ -134,9 +136,17 @@ impl Reader {
             let standing = counts.entry(Kind::from_name(kind)).or_default();
             let group = match condition {
                 Condition::Ready => &mut standing.moving,
-                Condition::Intended | Condition::InDoubt => {
+                Condition::Intended
+                | Condition::InDoubt
+                | Condition::Undoing
+                | Condition::UndoInDoubt => {
                     standing.in_doubt += units;
                     &mut standing.moving
+                }
+                Condition::Stuck => &mut standing.stuck,
+                Condition::RolledBack => {
+                    standing.rolled_back += units;
+                    continue;
                 }
                 Condition::Failed => &mut standing.failed,
                 Condition::Held => &mut standing.held,
@@ -185,7 +195,7 @@ impl Reader {
                               (SELECT w.code FROM wait w WHERE w.unit = u.id
                                ORDER BY w.rowid LIMIT 1), u.condition) AS code,
                      count(*)
-                 FROM unit u WHERE u.condition IN ('failed', 'held', 'skipped')
+                 FROM unit u WHERE u.condition IN ('failed', 'held', 'skipped', 'stuck')
                  GROUP BY 1, 2, 3 ORDER BY 1, 2, 4 DESC, 3",
             )?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
@@ -214,7 +224,7 @@ impl Reader {
         let rows: Vec<Raw> = self.read("read failures", |conn| {
             conn.prepare_cached(
                 "SELECT id, kind, source_key, label, stage, condition, failure, attempts
-                 FROM unit WHERE +condition IN ('failed', 'held', 'skipped')
+                 FROM unit WHERE +condition IN ('failed', 'held', 'skipped', 'stuck')
                      AND (?1 IS NULL OR condition = ?1) AND id > ?2
                  ORDER BY id LIMIT ?3",
             )?
