@@ -1,7 +1,11 @@
 //! A lane: one transition, its queue, and the effects that it has under way.
 //!
-//! The lane itself only reads, decides and hands out; performers (see `super::perform`) carry
+//! What it takes stands in `take`, what it makes of it in `decide`. The lane itself only reads,
+//! decides and hands out; performers (see `super::perform`) carry
 //! the effects out beside it, so that preparing the next batch never leaves the pacer idle.
+
+mod decide;
+mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,14 +18,13 @@ use tokio::time::Instant;
 use super::board::Report;
 use super::doubt::Doubts;
 use super::perform::{self, Feedback, Task};
-use super::waiting::{self, Waiting};
+use super::waiting::Waiting;
 use super::{Orders, Shared, course};
 use crate::halt::Halt;
 use crate::journal::{Change, Detail};
 use crate::outcome::Done;
-use crate::progress::Progress;
-use crate::state::{Condition, Event, State};
-use crate::transition::{Pass, Prepared, Probed, Step, Transition, Way};
+use crate::state::Event;
+use crate::transition::{Pass, Probed, Step, Transition};
 use crate::unit::{Failure, Unit, UnitId};
 
 /// How long an idle lane rests before it looks at the journal again, at least.
@@ -42,32 +45,6 @@ struct Lingering {
     until: Instant,
     version: u64,
     quiet: Instant,
-}
-
-/// Whether a decision can be taken on this way.
-fn belongs(way: &Way, prepared: &Prepared) -> bool {
-    match (way, prepared) {
-        (
-            Way::Forth { .. },
-            Prepared::Advance(_)
-            | Prepared::Effect { .. }
-            | Prepared::Wait(_)
-            | Prepared::Hold { .. }
-            | Prepared::Fail { .. }
-            | Prepared::Skip(_),
-        )
-        | (
-            Way::Back { .. },
-            Prepared::Advance(_)
-            | Prepared::Effect { .. }
-            | Prepared::Fail { .. }
-            | Prepared::Leave,
-        ) => true,
-        (Way::Forth { .. }, Prepared::Leave)
-        | (Way::Back { .. }, Prepared::Wait(_) | Prepared::Hold { .. } | Prepared::Skip(_)) => {
-            false
-        }
-    }
 }
 
 /// Runs one transition until the engine says that the run is over.
@@ -318,245 +295,6 @@ impl Lane {
             self.again.insert(unit.id, Instant::now());
         }
         Ok(())
-    }
-
-    /// Takes a batch of ready units and decides about each. Returns whether there was any.
-    async fn take(&mut self) -> Result<bool, Halt> {
-        if self.shared.settings.only_doubts {
-            self.again.clear();
-            return Ok(false);
-        }
-        for unit in self.waiting.take_ready(&self.shared.reader)? {
-            self.again.insert(unit, Instant::now());
-        }
-        let mut units = self.take_again()?;
-        let batch = self.step.batch.max(1);
-        // What waits takes memory: with enough of it, no more is taken until some of it goes on.
-        let room = (batch * 4).max(64).saturating_sub(self.waiting.len() + self.again.len());
-        let wanted = batch.saturating_sub(units.len()).min(room);
-        if wanted > 0 {
-            self.scan(wanted, &mut units)?;
-        }
-        if units.is_empty() {
-            return Ok(false);
-        }
-        self.shared.board.report(self.index, Report::Busy);
-        self.decide(units).await?;
-        Ok(true)
-    }
-
-    /// Adds units that are not in hand, going on where the last scan ended. Units reach a stage
-    /// in any order, so on the way forth the scan starts over once before it says that there are
-    /// none. On the way back nothing becomes ready meanwhile, and each unit is offered once.
-    fn scan(&mut self, wanted: usize, units: &mut Vec<Unit>) -> Result<(), Halt> {
-        let taken: BTreeSet<UnitId> = units.iter().map(|unit| unit.id).collect();
-        // In the order of the scan: behind the cursor first, then from the beginning.
-        let mut found = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut start = self.cursor;
-        let mut cursor = self.cursor;
-        while found.len() < wanted {
-            let ids = self.next_ids(cursor, wanted)?;
-            let Some(last) = ids.last() else {
-                if start == UnitId(0) || course::from(&self.step.way).is_none() {
-                    break;
-                }
-                // Once more, from the beginning to where this scan began.
-                start = UnitId(0);
-                cursor = UnitId(0);
-                continue;
-            };
-            cursor = *last;
-            let free = ids.into_iter().filter(|id| {
-                !taken.contains(id)
-                    && seen.insert(*id)
-                    && !self.handed.contains(id)
-                    && !self.waiting.contains(*id)
-                    && !self.again.contains_key(id)
-                    && !self.doubts.contains(*id)
-            });
-            let free: Vec<_> = free.take(wanted - found.len()).collect();
-            found.extend(free);
-        }
-        if !found.is_empty() && found.len() < wanted && self.lingers() {
-            return Ok(());
-        }
-        self.lingering = None;
-        match (found.last(), &self.step.way) {
-            (Some(last), _) => self.cursor = *last,
-            (None, Way::Forth { .. }) => self.cursor = UnitId(0),
-            (None, Way::Back { .. }) => {}
-        }
-        units.extend(self.shared.reader.load(&found)?);
-        Ok(())
-    }
-
-    fn next_ids(&self, after: UnitId, wanted: usize) -> Result<Vec<UnitId>, Halt> {
-        let reader = &self.shared.reader;
-        let kind = &self.step.kind;
-        Ok(match &self.step.way {
-            Way::Forth { from, .. } => reader.ready_ids(kind, *from, after, wanted)?,
-            Way::Back { to, scope } => {
-                reader.undoable_ids(kind, *to, scope.as_deref(), after, wanted)?
-            }
-        })
-    }
-
-    /// Whether a unit that was put off is still one of this lane's.
-    fn is_ours(&self, unit: &Unit) -> bool {
-        match &self.step.way {
-            Way::Forth { from, .. } => unit.state == State::new(*from, Condition::Ready),
-            // Put off by an undo that did not go through, which leaves it ready.
-            Way::Back { .. } => unit.state.condition == Condition::Ready,
-        }
-    }
-
-    /// Whether a batch that is not full should still wait for more: until nothing was committed
-    /// for a moment, and never longer than the worker allows.
-    fn lingers(&mut self) -> bool {
-        let allowed = self.transition.linger();
-        if allowed.is_zero() {
-            return false;
-        }
-        let now = Instant::now();
-        let version = *self.shared.journal.version().borrow();
-        let lingering =
-            self.lingering.get_or_insert(Lingering { until: now + allowed, version, quiet: now });
-        if lingering.version != version {
-            lingering.version = version;
-            lingering.quiet = now;
-        }
-        now < lingering.until && now < lingering.quiet + QUIET
-    }
-
-    fn take_again(&mut self) -> Result<Vec<Unit>, Halt> {
-        let now = Instant::now();
-        let due: Vec<UnitId> = self
-            .again
-            .iter()
-            .filter(|(_, due)| **due <= now)
-            .map(|(unit, _)| *unit)
-            .take(self.step.batch.max(1))
-            .collect();
-        let mut units = Vec::with_capacity(due.len());
-        for id in due {
-            self.again.remove(&id);
-            let unit = self.shared.reader.unit(id)?;
-            if self.is_ours(&unit) {
-                units.push(unit);
-            }
-        }
-        Ok(units)
-    }
-
-    async fn decide(&mut self, units: Vec<Unit>) -> Result<(), Halt> {
-        let pass = self.pass();
-        let prepared = tokio::select! {
-            prepared = self.transition.prepare(&units, pass) => prepared?,
-            // Nothing was decided yet, so there is nothing to record.
-            () = self.shared.stopping() => return Ok(()),
-        };
-        if prepared.len() != units.len() {
-            return Err(Halt::Bug(format!(
-                "{} decisions for {} units",
-                prepared.len(),
-                units.len()
-            )));
-        }
-        let mut advanced: Vec<(Unit, Done)> = Vec::new();
-        for (unit, prepared) in units.into_iter().zip(prepared) {
-            if !belongs(&self.step.way, &prepared) {
-                let id = unit.id.0;
-                return Err(Halt::Bug(format!("unit {id}: a decision of the other direction")));
-            }
-            match prepared {
-                Prepared::Advance(done) => advanced.push((unit, done)),
-                Prepared::Effect { intent, payload } => {
-                    let task = Task { unit, intent, payload };
-                    self.hand_out(task).await?;
-                }
-                Prepared::Wait(wait) => {
-                    if waiting::is_over(&self.shared.reader, &wait)? {
-                        self.again.insert(unit.id, Instant::now());
-                    } else {
-                        self.waiting.add(unit.id, wait);
-                    }
-                }
-                Prepared::Hold { waits, blocks } => {
-                    let code =
-                        waits.first().map_or_else(|| "held".to_owned(), |wait| wait.code.clone());
-                    self.shared.journal.submit(vec![Change::hold(unit.id, waits, blocks)]).await?;
-                    self.shared.watcher.note(&Progress::Held {
-                        kind: unit.kind.clone(),
-                        source_key: unit.source_key.clone(),
-                        code,
-                    });
-                }
-                Prepared::Fail { failure, blocks } => {
-                    let event = course::failed(&self.step.way);
-                    let change = Change::failure(unit.id, event, failure.clone(), blocks);
-                    self.shared.journal.submit(vec![change]).await?;
-                    perform::note_failure(&self.shared, &unit, failure);
-                }
-                Prepared::Skip(failure) => {
-                    let change = Change::failure(unit.id, Event::Skipped, failure, Vec::new());
-                    self.shared.journal.submit(vec![change]).await?;
-                }
-                Prepared::Leave => {}
-            }
-        }
-        self.advance(advanced).await
-    }
-
-    /// Units that need no effect advance together, in one commit; one by one when two of them
-    /// (or an earlier one) claim the same counterpart.
-    async fn advance(&mut self, advanced: Vec<(Unit, Done)>) -> Result<(), Halt> {
-        let event = course::advanced(&self.step.way);
-        let to = self.step.way.to();
-        let plain = advanced.iter().all(|(_, done)| done.rest.is_none());
-        if plain && !advanced.is_empty() {
-            let changes = advanced
-                .iter()
-                .flat_map(|(unit, done)| perform::changes(unit, event, done.clone()))
-                .collect();
-            match self.shared.journal.submit(changes).await {
-                Ok(_) => {
-                    self.shared.watcher.note(&Progress::Advanced {
-                        kind: self.step.kind.clone(),
-                        stage: to,
-                        units: advanced.len() as u64,
-                    });
-                    return Ok(());
-                }
-                Err(crate::journal::Error::TargetTaken { .. }) => {}
-                Err(other) => return Err(other.into()),
-            }
-        }
-        for (unit, done) in advanced {
-            perform::record_done(&self.shared, &unit, event, to, done).await?;
-        }
-        Ok(())
-    }
-
-    /// Gives a task to the performers, hearing them meanwhile: a full channel must not stop the
-    /// feedback that empties it.
-    async fn hand_out(&mut self, task: Task) -> Result<(), Halt> {
-        let permit = self.tasks.clone().reserve_owned();
-        tokio::pin!(permit);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.shared.stopping() => return Ok(()),
-                permit = &mut permit => {
-                    if let Ok(permit) = permit {
-                        self.handed.insert(task.unit.id);
-                        permit.send(task);
-                    }
-                    return Ok(());
-                }
-                Some(feedback) = self.feedback.recv() => self.hear(feedback)?,
-            }
-        }
     }
 
     /// Nothing to do: says so, and waits for a reason to look again.
