@@ -83,6 +83,6 @@ pub use counters::Counters;
 pub use error::Error;
 pub use fault::FaultPlan;
 pub use instance::{Effect, Instance};
-pub use server::Emulator;
+pub use server::{Cut, Emulator};
 pub use store::Credentials;
 pub use user::{ExternalAccount, Identifier, Link, Metadata, User, Verification};

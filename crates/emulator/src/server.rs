@@ -107,7 +107,20 @@ impl App {
 pub struct Emulator {
     addr: SocketAddr,
     app: Arc<App>,
-    accepting: JoinHandle<()>,
+    router: Router,
+    accepting: Option<JoinHandle<()>>,
+}
+
+/// Why [`Emulator::call`] has no answer: what a client would see of a connection that a fault
+/// has broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Cut {
+    /// It was reset before the first byte of an answer.
+    #[error("the connection was reset")]
+    Reset,
+    /// It ended within the answer's body.
+    #[error("the connection ended within the answer")]
+    Truncated,
 }
 
 impl Emulator {
@@ -118,6 +131,21 @@ impl Emulator {
     /// The port is taken, the tape cannot be opened, or two instances cannot
     /// be told apart.
     pub async fn start(config: EmulatorConfig) -> Result<Self, Error> {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
+        let mut emulator = Self::embedded(config)?;
+        let bind = |source| Error::Bind { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(bind)?;
+        emulator.addr = listener.local_addr().map_err(bind)?;
+        emulator.accepting = Some(tokio::spawn(accept(listener, emulator.router.clone())));
+        Ok(emulator)
+    }
+
+    /// The same without a listener: requests come by [`Self::call`] only. For whole migrations
+    /// in one thread and virtual time, in which sockets cannot take part.
+    ///
+    /// # Errors
+    /// The tape cannot be opened, or two instances cannot be told apart.
+    pub fn embedded(config: EmulatorConfig) -> Result<Self, Error> {
         let clock = Clock::start(config.epoch_ms);
         let (effects, _) = broadcast::channel(EFFECTS);
         let mut instances: Vec<Arc<Instance>> = Vec::new();
@@ -141,15 +169,51 @@ impl Emulator {
             d1_counters: Mutex::default(),
             effects,
         });
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
-        let bind = |source| Error::Bind { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(bind)?;
-        let addr = listener.local_addr().map_err(bind)?;
-        let accepting = tokio::spawn(accept(listener, router(&app)));
-        Ok(Self { addr, app, accepting })
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Ok(Self { addr, router: router(&app), app, accepting: None })
     }
 
-    /// Where it listens.
+    /// Serves one request without a network, through the same routes, counters and faults.
+    /// `path` is path and query, percent-encoded, `/v1/users?limit=10`; `key` goes where the
+    /// bearer token does; a body is JSON. The answer comes whole, or not at all. Dropping the
+    /// future ends the request where it is, as a closed connection does.
+    ///
+    /// # Errors
+    /// [`Cut`] when a fault broke the connection. A fault that hangs never ends.
+    pub fn call(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        body: Option<Bytes>,
+    ) -> impl Future<Output = Result<Response<Bytes>, Cut>> + Send + use<> {
+        let mut router = self.router.clone();
+        let mut request = axum::http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {key}"));
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Body::from(body.unwrap_or_default()));
+        async move {
+            // What cannot even be written down as a request reaches nobody.
+            let request = request.map_err(|_| Cut::Reset)?;
+            let answer: Result<Response, Infallible> = router.call(request).await;
+            let response = match answer {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            if response.extensions().get::<Broken>().is_some() {
+                return Err(Cut::Reset);
+            }
+            let (parts, body) = response.into_parts();
+            let body = to_bytes(body, usize::MAX).await.map_err(|_| Cut::Truncated)?;
+            Ok(Response::from_parts(parts, body))
+        }
+    }
+
+    /// Where it listens; port 0 when it does not.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -202,14 +266,18 @@ impl Emulator {
 
     /// Stops listening, cuts all connections, and waits until that is done.
     pub async fn shutdown(mut self) {
-        self.accepting.abort();
-        let _cancelled = (&mut self.accepting).await.is_err();
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+            let _cancelled = accepting.await.is_err();
+        }
     }
 }
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        self.accepting.abort();
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
     }
 }
 

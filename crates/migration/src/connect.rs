@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rehome_clerk::{Connection, HttpWire, Reader, Transport, Writer};
+use rehome_clerk::{Connection, Reader, Transport, Writer};
 use rehome_core::clock::Clock;
 use rehome_core::journal::Setup;
 use rehome_core::pacer::{Pacer, Rate};
@@ -23,6 +23,7 @@ use crate::config::{ClerkConfig, Config, DatabaseConfig, RecordsConfig, SecretRe
 use crate::document::Finding;
 use crate::error::Error;
 use crate::finding;
+use crate::wiring::End;
 
 /// The secrets that a migration needs, resolved by the caller.
 #[derive(Clone, Debug)]
@@ -137,7 +138,7 @@ impl Remotes {
             (Some(target), Some(databases)) => {
                 let token = keys.target_database.as_ref();
                 let pacer = &databases.pacers.target;
-                Some(writing(config, target, TARGET_DATABASE, token, pacer).await?)
+                Some(writing(config, target, token, pacer).await?)
             }
             _ => None,
         };
@@ -179,7 +180,7 @@ pub(crate) async fn source_instance(
     keys: &Keys,
     clock: &Arc<dyn Clock>,
 ) -> Result<Instance, Error> {
-    instance(SOURCE_CLERK, &config.source.clerk, &keys.source_clerk, clock).await
+    instance(config, End::Source, &keys.source_clerk, clock).await
 }
 
 /// Connects the target instance.
@@ -188,7 +189,7 @@ pub(crate) async fn target_instance(
     keys: &Keys,
     clock: &Arc<dyn Clock>,
 ) -> Result<Instance, Error> {
-    instance(TARGET_CLERK, &config.target.clerk, &keys.target_clerk, clock).await
+    instance(config, End::Target, &keys.target_clerk, clock).await
 }
 
 /// Opens both databases for reading, when the configuration has them.
@@ -203,9 +204,9 @@ pub(crate) async fn both_databases(
     };
     let pacers = Pacers::new(source, target);
     let token = keys.source_database.as_ref();
-    let source = reading(config, source, SOURCE_DATABASE, token, &pacers.source).await?;
+    let source = reading(config, End::Source, source, token, &pacers.source).await?;
     let token = keys.target_database.as_ref();
-    let target = reading(config, target, TARGET_DATABASE, token, &pacers.target).await?;
+    let target = reading(config, End::Target, target, token, &pacers.target).await?;
     databases(source, target, records, pacers).await.map(Some)
 }
 
@@ -230,11 +231,15 @@ fn rate(config: &ClerkConfig, key: &SecretString) -> Rate {
 }
 
 async fn instance(
-    role: &'static str,
-    config: &ClerkConfig,
+    whole: &Config,
+    end: End,
     key: &SecretString,
     clock: &Arc<dyn Clock>,
 ) -> Result<Instance, Error> {
+    let (role, config) = match end {
+        End::Source => (SOURCE_CLERK, &whole.source.clerk),
+        End::Target => (TARGET_CLERK, &whole.target.clerk),
+    };
     let unusable = |message: String| Error::Key { role, message };
     let value = key.expose_secret();
     if value.starts_with("pk_") {
@@ -242,9 +247,11 @@ async fn instance(
     }
     let rate = rate(config, key);
     let pacer = Arc::new(Pacer::new(rate, config.rate_share.0));
-    let wire = HttpWire::new(&Connection::new(&config.api_url, key.clone()))
+    let wire = whole
+        .wiring()
+        .clerk(end, &Connection::new(&config.api_url, key.clone()))
         .map_err(|error| unusable(error.to_string()))?;
-    let transport = Arc::new(Transport::new(role, Box::new(wire), pacer, Arc::clone(clock)));
+    let transport = Arc::new(Transport::new(role, wire, pacer, Arc::clone(clock)));
     let reader = Reader::new(Arc::clone(&transport));
     let found = reader.instance().await?;
     Ok(Instance { reader, transport, rate, id: found.id, environment: found.environment_type })
@@ -270,11 +277,18 @@ fn d1_config(
 
 async fn reading(
     config: &Config,
+    end: End,
     database: &DatabaseConfig,
-    role: &'static str,
     token: Option<&SecretString>,
     pacer: &Arc<Pacer>,
 ) -> Result<Arc<dyn ReadDatabase>, Error> {
+    if let Some(opening) = config.wiring().reading(end, database, config.folder()) {
+        return opening.await;
+    }
+    let role = match end {
+        End::Source => SOURCE_DATABASE,
+        End::Target => TARGET_DATABASE,
+    };
     match database {
         DatabaseConfig::Sqlite { path } => {
             let path = config.folder().join(path);
@@ -295,10 +309,13 @@ async fn reading(
 async fn writing(
     config: &Config,
     database: &DatabaseConfig,
-    role: &'static str,
     token: Option<&SecretString>,
     pacer: &Arc<Pacer>,
 ) -> Result<Arc<dyn WriteDatabase>, Error> {
+    if let Some(opening) = config.wiring().writing(database, config.folder()) {
+        return opening.await;
+    }
+    let role = TARGET_DATABASE;
     match database {
         DatabaseConfig::Sqlite { path } => {
             let path = config.folder().join(path);

@@ -385,7 +385,8 @@ pub enum Which {
 /// [`Error::UnknownKey`], [`Error::NotNow`] for a named unit that neither failed nor was
 /// skipped, or when the journal is locked by a run.
 pub async fn retry(config: &Config, which: &Which, clock: Arc<dyn Clock>) -> Result<u64, Error> {
-    let journal = Journal::open_existing(&config.journal_path(), clock)?;
+    let writing = config.wiring().journal();
+    let journal = Journal::open_existing_with(&config.journal_path(), clock, writing)?;
     let reader = journal.reader()?;
     let mut units = Vec::new();
     match which {
@@ -435,7 +436,8 @@ pub async fn skip(
     reason: &str,
     clock: Arc<dyn Clock>,
 ) -> Result<u64, Error> {
-    let journal = Journal::open_existing(&config.journal_path(), clock)?;
+    let writing = config.wiring().journal();
+    let journal = Journal::open_existing_with(&config.journal_path(), clock, writing)?;
     let reader = journal.reader()?;
     let mut steps = Vec::new();
     for key in keys {

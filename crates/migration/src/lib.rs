@@ -27,6 +27,7 @@ mod run;
 mod settle;
 mod undeclared;
 mod verify;
+pub mod wiring;
 
 pub use check::check;
 pub use config::{Config, ConfigError, SecretRef};

@@ -102,15 +102,16 @@ pub async fn run(
     if !begun {
         refuse_undeclared(config, &remotes).await?;
     }
-    let journal = Journal::open(&path, &remotes.setup(config), Arc::clone(&clock))?;
+    let (setup, writing) = (remotes.setup(config), config.wiring().journal());
+    let journal = Journal::open_with(&path, &setup, Arc::clone(&clock), writing)?;
     let journal = Arc::new(journal);
     let writing = remotes.writing(config, keys).await?;
     let reader = Arc::new(journal.reader()?);
     let counter = Arc::new(Counter::new(&remotes, &writing, &reader)?);
-    let ticking = tokio::spawn(tick(Arc::clone(&counter), Arc::clone(&journal)));
+    let ticking = Ticking(tokio::spawn(tick(Arc::clone(&counter), Arc::clone(&journal))));
     let result =
         go(config, &remotes, writing, &options, &journal, &watcher, interrupt, &clock).await;
-    ticking.abort();
+    drop(ticking);
     // Also after an error, so that the next status tells what was sent.
     counter.note(&journal).await?;
     let (finish, verdict) = result?;
@@ -255,6 +256,16 @@ impl Counter {
 /// Requests that these have sent in this run.
 fn sent<'a>(databases: impl Iterator<Item = &'a Arc<dyn ReadDatabase>>) -> u64 {
     databases.map(|database| database.requests()).sum()
+}
+
+/// Ends with the run, also with one that is dropped half way: the task holds the journal, and
+/// with it the lock.
+struct Ticking(tokio::task::JoinHandle<()>);
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 async fn tick(counter: Arc<Counter>, journal: Arc<Journal>) {

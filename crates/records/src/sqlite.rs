@@ -67,6 +67,16 @@ pub enum OpenError {
 struct File {
     identity: DatabaseIdentity,
     connection: Arc<Mutex<Connection>>,
+    room: Room,
+}
+
+/// Where SQLite's calls are made.
+#[derive(Clone, Copy)]
+enum Room {
+    /// On tokio's blocking threads.
+    Aside,
+    /// On the caller's thread.
+    Here,
 }
 
 /// A SQLite file, opened for reading only.
@@ -83,6 +93,13 @@ impl SqliteReader {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         File::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map(Self)
     }
+
+    /// The same reader, asking on the caller's thread: for a program that runs a whole migration
+    /// in one thread and virtual time, where no seed decides when another thread is done.
+    #[must_use]
+    pub fn inline(self) -> Self {
+        Self(File { room: Room::Here, ..self.0 })
+    }
 }
 
 impl SqliteWriter {
@@ -92,6 +109,12 @@ impl SqliteWriter {
     /// See [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         File::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map(Self)
+    }
+
+    /// The same writer, working on the caller's thread; see [`SqliteReader::inline`].
+    #[must_use]
+    pub fn inline(self) -> Self {
+        Self(File { room: Room::Here, ..self.0 })
     }
 }
 
@@ -132,6 +155,7 @@ impl File {
                 name,
             },
             connection: Arc::new(Mutex::new(connection)),
+            room: Room::Aside,
         })
     }
 
@@ -141,13 +165,17 @@ impl File {
         F: FnOnce(&mut Connection) -> T + Send + 'static,
     {
         let connection = Arc::clone(&self.connection);
-        tokio::task::spawn_blocking(move || {
+        let work = move || {
             // A panic elsewhere rolled its transaction back when it was dropped.
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut connection)
-        })
-        .await
-        .map_err(|error| error.to_string())
+        };
+        match self.room {
+            Room::Aside => {
+                tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
+            }
+            Room::Here => Ok(work()),
+        }
     }
 
     async fn select(&self, queries: Vec<Select>) -> Result<Vec<Rows>, Halt> {

@@ -2,7 +2,7 @@
 //!
 //! An append-only log of what happened is the truth; a table of where each unit stands is a cache
 //! of it, kept in the same transaction. There is one writer (a thread with group commit, see
-//! `writer`) and any number of readers, in this process or another: `status` works while a run
+//! `writer`; or the caller itself, see [`Writing`]) and any number of readers, in this process or another: `status` works while a run
 //! writes.
 //!
 //! What a caller is told is durable, is: the answer to [`Journal::submit`] comes after a commit
@@ -11,6 +11,7 @@
 mod cache;
 mod change;
 mod error;
+mod inline;
 mod lock;
 mod reader;
 mod replay;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 pub use change::{Ack, Change, Detail};
 pub use error::{Difference, Error};
+pub use inline::{Gate, Writing};
 pub use lock::Owner;
 pub use reader::{Counts, FailureRow, HistoryEntry, Mapping, Reader, Selection, Standing, WaitRow};
 pub use replay::{Replay, check as check_replay};
@@ -56,11 +58,24 @@ impl Journal {
     /// something else, [`Error::Damaged`], [`Error::NotAJournal`], [`Error::TooNew`],
     /// [`Error::Pragma`], or a file error.
     pub fn open(path: &Path, setup: &Setup, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::open_with(path, setup, clock, Writing::Thread)
+    }
+
+    /// The same, writing as `writing` says.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open_with(
+        path: &Path,
+        setup: &Setup,
+        clock: Arc<dyn Clock>,
+        writing: Writing,
+    ) -> Result<Self, Error> {
         let lock = lock::Lock::take(path)?;
         let conn = schema::open_writer(path, true)?;
         let now = clock.now().as_millisecond();
         let new = setup::bind(&conn, setup, now)?;
-        Self::start(path, conn, lock, clock, !new)
+        Self::start(path, conn, lock, clock, writing, !new)
     }
 
     /// Opens an existing journal without comparing what it is bound to: for commands that change
@@ -69,12 +84,24 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::open`]; [`Error::Missing`] when there is none.
     pub fn open_existing(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        Self::open_existing_with(path, clock, Writing::Thread)
+    }
+
+    /// The same, writing as `writing` says.
+    ///
+    /// # Errors
+    /// As for [`Journal::open_existing`].
+    pub fn open_existing_with(
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        writing: Writing,
+    ) -> Result<Self, Error> {
         if !path.exists() {
             return Err(Error::Missing(path.to_owned()));
         }
         let lock = lock::Lock::take(path)?;
         let conn = schema::open_writer(path, false)?;
-        Self::start(path, conn, lock, clock, true)
+        Self::start(path, conn, lock, clock, writing, true)
     }
 
     fn start(
@@ -82,15 +109,26 @@ impl Journal {
         conn: rusqlite::Connection,
         lock: lock::Lock,
         clock: Arc<dyn Clock>,
+        writing: Writing,
         resumed: bool,
     ) -> Result<Self, Error> {
         lock::sign(&conn, clock.now().as_millisecond())?;
-        let (writer, thread) = writer::Writer::start(conn, clock, move |conn| {
+        let closing = move |conn: rusqlite::Connection| {
             lock::leave(&conn);
             drop(conn);
             drop(lock);
-        })?;
-        Ok(Self { path: path.to_owned(), writer: Some(writer), thread: Some(thread), resumed })
+        };
+        let (writer, thread) = match writing {
+            Writing::Thread => {
+                let (writer, thread) = writer::Writer::start(conn, clock, closing)?;
+                (writer, Some(thread))
+            }
+            Writing::Inline(gate) => {
+                let inline = inline::Inline::new(conn, clock, gate, closing);
+                (writer::Writer::inline(inline), None)
+            }
+        };
+        Ok(Self { path: path.to_owned(), writer: Some(writer), thread, resumed })
     }
 
     /// Whether the journal existed before it was opened.

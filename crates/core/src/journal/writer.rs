@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::Error;
 use super::cache::{self, Entry};
 use super::change::{Ack, Change, ExportedDetail, PAGE, PageDetail};
+use super::inline::Inline;
 use crate::clock::Clock;
 use crate::state::{Event, Stage, next_state};
 
@@ -29,10 +30,15 @@ pub(super) struct Job {
 }
 
 /// The callers' end.
-#[derive(Clone)]
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    way: Way,
     version: watch::Receiver<u64>,
+}
+
+/// Where the commits are made.
+enum Way {
+    Thread(mpsc::Sender<Job>),
+    Inline(Inline),
 }
 
 impl Writer {
@@ -58,13 +64,23 @@ impl Writer {
                 path: "the journal".into(),
                 source,
             })?;
-        Ok((Self { jobs, version }, thread))
+        Ok((Self { way: Way::Thread(jobs), version }, thread))
+    }
+
+    /// A writer without a thread: see [`super::inline`].
+    pub(super) fn inline(inline: Inline) -> Self {
+        let version = inline.version();
+        Self { way: Way::Inline(inline), version }
     }
 
     /// Records the changes together. Returns once they are on the disk.
     pub(super) async fn submit(&self, changes: Vec<Change>) -> Result<Ack, Error> {
+        let jobs = match &self.way {
+            Way::Thread(jobs) => jobs,
+            Way::Inline(inline) => return inline.submit(changes).await,
+        };
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job { changes, answer }).await.map_err(|_| Error::Closed)?;
+        jobs.send(Job { changes, answer }).await.map_err(|_| Error::Closed)?;
         answered.await.map_err(|_| Error::Closed)?
     }
 
@@ -114,7 +130,7 @@ fn run(
 }
 
 /// Writes a group in one transaction.
-fn commit(
+pub(super) fn commit(
     conn: &mut Connection,
     group: Vec<Vec<Change>>,
     now: i64,

@@ -10,6 +10,7 @@ mod secret;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rehome_clerk::{Attribute, ExternalId, OnExisting, UserPolicy};
 use rehome_records::policy::Unmapped;
@@ -17,6 +18,8 @@ use serde::Deserialize;
 
 pub use rate::RateLimit;
 pub use secret::SecretRef;
+
+use crate::wiring::{Ordinary, Wiring};
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,19 @@ pub struct Config {
     /// What happens to rows.
     #[serde(default)]
     pub records: Option<RecordsConfig>,
+    /// How the remotes are reached; no part of the file.
+    #[serde(skip)]
+    wiring: Wired,
+}
+
+/// A wiring that can stand in a configuration.
+#[derive(Clone, Debug)]
+struct Wired(Arc<dyn Wiring>);
+
+impl Default for Wired {
+    fn default() -> Self {
+        Self(Arc::new(Ordinary))
+    }
 }
 
 /// `[migration]`
@@ -309,6 +325,18 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The same migration, reaching its remotes in other ways.
+    #[must_use]
+    pub fn with_wiring(mut self, wiring: Arc<dyn Wiring>) -> Self {
+        self.wiring = Wired(wiring);
+        self
+    }
+
+    /// How the remotes are reached.
+    pub fn wiring(&self) -> &dyn Wiring {
+        self.wiring.0.as_ref()
     }
 
     /// The folder that relative paths start from.

@@ -1,0 +1,84 @@
+//! How a migration reaches its remotes, for a program that has ways of its own.
+//!
+//! By default a migration speaks HTTPS through its own client, opens SQLite files itself, and
+//! writes its journal on a thread. A program that has an HTTP stack of its own (a proxy that must
+//! be used, a client that records what passes, a runtime without sockets), a database that is
+//! reached in another way, or that runs everything in one thread and in virtual time, implements
+//! [`Wiring`] and hands it to [`crate::Config::with_wiring`]. Every function of this crate that
+//! takes that configuration then goes through it.
+//!
+//! A wiring carries requests; it decides nothing. Whether something is sent again, how fast, and
+//! what a lost answer means stays with rehome.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use rehome_clerk::http::Unusable;
+use rehome_clerk::wire::Wire;
+use rehome_clerk::{Connection, HttpWire};
+use rehome_core::journal::Writing;
+use rehome_records::{ReadDatabase, WriteDatabase};
+
+use crate::config::DatabaseConfig;
+use crate::error::Error;
+
+/// One end of a migration.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum End {
+    /// Where everything comes from.
+    Source,
+    /// Where everything goes.
+    Target,
+}
+
+/// What opening a database by a wiring gives; `None` leaves it to rehome.
+pub type Opening<'a, T> = Option<BoxFuture<'a, Result<Arc<T>, Error>>>;
+
+/// Ways to the remotes. Each method has the ordinary way as its default.
+pub trait Wiring: fmt::Debug + Send + Sync {
+    /// The wire to a Clerk instance. `connection` holds address and key. A wire sends each
+    /// request once and never by itself again; it must say [`Lost`](rehome_clerk::Exchange) of
+    /// whatever may have been served.
+    ///
+    /// # Errors
+    /// [`Unusable`] when no client can be made of it.
+    fn clerk(&self, end: End, connection: &Connection) -> Result<Box<dyn Wire>, Unusable> {
+        // The ordinary client does not care which end it is.
+        let _ = end;
+        Ok(Box::new(HttpWire::new(connection)?))
+    }
+
+    /// A database for reading. `folder` is where relative paths start.
+    fn reading<'a>(
+        &'a self,
+        end: End,
+        database: &'a DatabaseConfig,
+        folder: &'a Path,
+    ) -> Opening<'a, dyn ReadDatabase> {
+        let _ = (end, database, folder);
+        None
+    }
+
+    /// The target database for writing. `folder` is where relative paths start.
+    fn writing<'a>(
+        &'a self,
+        database: &'a DatabaseConfig,
+        folder: &'a Path,
+    ) -> Opening<'a, dyn WriteDatabase> {
+        let _ = (database, folder);
+        None
+    }
+
+    /// How the journal writes.
+    fn journal(&self) -> Writing {
+        Writing::Thread
+    }
+}
+
+/// The ordinary ways.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ordinary;
+
+impl Wiring for Ordinary {}
