@@ -182,8 +182,9 @@ async fn go(
     }
     let reader = Arc::new(journal.reader()?.select(options.selection()));
     let verdict = tokio::select! {
-        verdict = settle::verify(config, remotes, journal, &reader, watcher) => verdict?,
+        biased;
         () = interrupt.thrown() => return Ok((Finish::Interrupted, None)),
+        verdict = settle::verify(config, remotes, journal, &reader, watcher) => verdict?,
     };
     Ok((finish, verdict))
 }

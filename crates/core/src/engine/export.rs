@@ -32,8 +32,9 @@ async fn pages(shared: &Shared, source: &dyn Source) -> Result<(), Halt> {
     while !done && !shared.is_stopping() {
         let before = cursor.clone();
         let page = tokio::select! {
-            page = source.next_page(cursor.take()) => page?,
+            biased;
             () = shared.stopping() => return Ok(()),
+            page = source.next_page(cursor.take()) => page?,
         };
         let news = !page.units.is_empty() || Some(&page.cursor) != before.as_ref();
         if std::mem::take(&mut at_the_end) && page.done && !news {

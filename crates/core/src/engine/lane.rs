@@ -323,6 +323,7 @@ impl Lane {
             }
         };
         tokio::select! {
+            biased;
             () = self.shared.stopping() => {}
             () = timer => {}
             Some(feedback) = self.feedback.recv() => self.hear(feedback)?,

@@ -11,6 +11,9 @@
 //!    *final pass* asks their workers once more, who turn the wait into a journaled hold.
 //! 3. Otherwise the run is over.
 //!
+//! Every choice between several things that are ready is made in a written order (`biased`), so
+//! that under a paused clock the same seed gives the same run.
+//!
 //! Nothing here grows with the number of units: queues, waits and doubts are bounded by batch and
 //! concurrency, and everything else is read from the journal when it is needed.
 
@@ -219,6 +222,7 @@ impl Engine {
                 return Ok(Finish::Quiescent);
             }
             tokio::select! {
+                biased;
                 () = interrupt.thrown() => {
                     self.watcher.note(&Progress::Interrupted);
                     return Ok(Finish::Interrupted);

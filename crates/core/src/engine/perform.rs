@@ -43,8 +43,9 @@ pub(super) async fn run(
 ) {
     loop {
         let task = tokio::select! {
-            task = async { tasks.lock().await.recv().await } => task,
+            biased;
             () = shared.stopping() => None,
+            task = async { tasks.lock().await.recv().await } => task,
         };
         let Some(task) = task else { return };
         let result = perform(&shared, transition.as_ref(), task).await;

@@ -17,9 +17,10 @@ impl Lane {
     pub(super) async fn decide(&mut self, units: Vec<Unit>) -> Result<(), Halt> {
         let pass = self.pass();
         let prepared = tokio::select! {
-            prepared = self.transition.prepare(&units, pass) => prepared?,
+            biased;
             // Nothing was decided yet, so there is nothing to record.
             () = self.shared.stopping() => return Ok(()),
+            prepared = self.transition.prepare(&units, pass) => prepared?,
         };
         if prepared.len() != units.len() {
             return Err(Halt::Bug(format!(
