@@ -105,10 +105,18 @@ pub(crate) struct Remotes {
     pub(crate) databases: Option<Databases>,
 }
 
-/// What a run may do besides.
+/// What a run or a rollback may do besides.
 pub(crate) struct Writing {
-    pub(crate) users: Writer,
+    transport: Arc<Transport>,
+    reader: Reader,
     pub(crate) database: Option<Arc<dyn WriteDatabase>>,
+}
+
+impl Writing {
+    /// Writes to the target instance.
+    pub(crate) fn users(&self) -> Writer {
+        Writer::new(Arc::clone(&self.transport), self.reader.clone())
+    }
 }
 
 /// How a person knows the remotes.
@@ -133,7 +141,6 @@ impl Remotes {
 
     /// The writing side.
     pub(crate) async fn writing(&self, config: &Config, keys: &Keys) -> Result<Writing, Error> {
-        let users = Writer::new(Arc::clone(&self.target.transport), self.target.reader.clone());
         let database = match (&config.target.database, &self.databases) {
             (Some(target), Some(databases)) => {
                 let token = keys.target_database.as_ref();
@@ -142,7 +149,8 @@ impl Remotes {
             }
             _ => None,
         };
-        Ok(Writing { users, database })
+        let (transport, reader) = (Arc::clone(&self.target.transport), self.target.reader.clone());
+        Ok(Writing { transport, reader, database })
     }
 
     /// What the journal is bound to: the remotes, and every setting that changes what its

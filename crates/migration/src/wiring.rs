@@ -18,6 +18,7 @@ use futures::future::BoxFuture;
 use rehome_clerk::http::Unusable;
 use rehome_clerk::wire::Wire;
 use rehome_clerk::{Connection, HttpWire};
+use rehome_core::Transition;
 use rehome_core::journal::Writing;
 use rehome_records::{ReadDatabase, WriteDatabase};
 
@@ -69,6 +70,12 @@ pub trait Wiring: fmt::Debug + Send + Sync {
     ) -> Opening<'a, dyn WriteDatabase> {
         let _ = (database, folder);
         None
+    }
+
+    /// Every worker of a run or a rollback passes through here before it is used, so that a
+    /// program can stand between it and the engine: to watch it, or to try it.
+    fn worker(&self, worker: Arc<dyn Transition>) -> Arc<dyn Transition> {
+        worker
     }
 
     /// How the journal writes.

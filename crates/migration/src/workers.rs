@@ -1,0 +1,175 @@
+//! Every worker of a migration, in one place: what `run` moves forth with, and what `rollback`
+//! moves back with.
+//!
+//! Whatever is to hold for each worker of each kind is made to hold here: all of them pass through
+//! [`crate::wiring::Wiring::worker`], and the suite that repeats, refuses and loses every effect
+//! takes them from here, so that it covers a new one without being told.
+
+use std::sync::Arc;
+
+use rehome_clerk::undo::{Attached, DeleteUsers, Unattached};
+use rehome_clerk::{CreateUsers, MapUsers, USER, UserSource};
+use rehome_core::clock::Clock;
+use rehome_core::engine::{Engine, Settings};
+use rehome_core::journal::{Journal, Selection};
+use rehome_core::progress::Watcher;
+use rehome_core::{Knowledge, Stage, Transition, UnitId};
+use rehome_records::WriteDatabase;
+use rehome_records::import::{ImportSpans, SettleMentions};
+use rehome_records::span::{SPAN, SpanSource};
+use rehome_records::undo::{DetachSpans, RowPlan, RowStep, UndoSpans};
+
+use crate::attached::Rows;
+use crate::config::{Config, RecordsConfig};
+use crate::connect::{Databases, Remotes, Writing};
+use crate::error::Error;
+use crate::passage::{Passage, Return};
+
+/// How many spans are written at once. The target has one writer; the next span is read and
+/// judged beside it anyway.
+const SPANS_AT_ONCE: usize = 1;
+
+/// What a run or a rollback works with, once the journal is locked.
+pub(crate) struct Workers<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) remotes: &'a Remotes,
+    pub(crate) writing: &'a Writing,
+    pub(crate) journal: &'a Arc<Journal>,
+    pub(crate) watcher: &'a Watcher,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+    pub(crate) selection: Selection,
+}
+
+/// Both databases and how their rows are treated.
+struct Records<'a> {
+    databases: &'a Databases,
+    target: &'a Arc<dyn WriteDatabase>,
+    config: &'a RecordsConfig,
+}
+
+impl<'a> Workers<'a> {
+    /// An engine without any work yet.
+    pub(crate) fn engine(&self, only_doubts: bool) -> Engine {
+        let seed = self.clock.now().as_millisecond().unsigned_abs();
+        let selection = self.selection.clone();
+        let settings = Settings { selection, seed, only_doubts, ..Settings::default() };
+        Engine::new(Arc::clone(self.journal), Arc::clone(self.watcher), settings)
+    }
+
+    /// The sources that `run` reads.
+    pub(crate) fn with_sources(&self, engine: Engine, until: Stage) -> Engine {
+        let engine = engine.source(Arc::new(UserSource::new(self.remotes.source.reader.clone())));
+        match self.records() {
+            Some(Records { databases, .. }) if until >= Stage::Imported => {
+                let source = Arc::clone(&databases.source);
+                engine.source(Arc::new(SpanSource::new(source, Arc::clone(&databases.layout))))
+            }
+            Some(_) | None => engine,
+        }
+    }
+
+    /// The workers of the way forth, as far as `until`.
+    pub(crate) fn with_forth(&self, engine: Engine, until: Stage) -> Result<Engine, Error> {
+        let mut workers: Vec<Arc<dyn Transition>> = Vec::new();
+        let policy = self.config.users.policy();
+        if until >= Stage::Created {
+            workers.push(Arc::new(CreateUsers::new(
+                self.writing.users(),
+                self.knowledge()?,
+                policy.clone(),
+                Arc::clone(self.clock),
+            )));
+        }
+        if until >= Stage::Mapped {
+            let reader = self.remotes.target.reader.clone();
+            workers.push(Arc::new(MapUsers::new(reader, self.knowledge()?, policy)));
+        }
+        if until >= Stage::Imported {
+            match self.records() {
+                None => workers.push(Arc::new(Passage::new(USER))),
+                Some(Records { databases, target, config }) => {
+                    workers.push(Arc::new(ImportSpans::new(
+                        Arc::clone(&databases.source),
+                        Arc::clone(target),
+                        self.knowledge()?,
+                        Arc::clone(&databases.layout),
+                        config.on_unmapped,
+                        SPANS_AT_ONCE,
+                    )));
+                    workers.push(Arc::new(SettleMentions::new(USER, self.knowledge()?)));
+                }
+            }
+        }
+        Ok(self.with(engine, workers))
+    }
+
+    /// The worker of one step of the way back through the rows, as `plan` has it.
+    pub(crate) fn with_rows_back(
+        &self,
+        engine: Engine,
+        plan: &Arc<RowPlan>,
+        step: &RowStep,
+    ) -> Engine {
+        let Some(Records { databases, target, .. }) = self.records() else {
+            return engine;
+        };
+        let (target, layout) = (Arc::clone(target), Arc::clone(&databases.layout));
+        let plan = Arc::clone(plan);
+        let worker: Arc<dyn Transition> = match step {
+            RowStep::Detach { table } => {
+                Arc::new(DetachSpans::new(target, layout, plan, table.clone()))
+            }
+            RowStep::Remove { table } => {
+                Arc::new(UndoSpans::new(target, layout, plan, table.clone()))
+            }
+        };
+        self.with(engine, vec![worker])
+    }
+
+    /// The workers that take users back to `to`, after their rows: below `created` by deleting
+    /// the accounts that this migration created, those of `forced` also when they were used.
+    pub(crate) fn with_users_back(
+        &self,
+        engine: Engine,
+        to: Stage,
+        forced: impl IntoIterator<Item = UnitId>,
+    ) -> Engine {
+        let worker: Arc<dyn Transition> = if to == Stage::Exported {
+            let attached: Arc<dyn Attached> = match self.records() {
+                None => Arc::new(Unattached),
+                Some(Records { databases, target, .. }) => {
+                    Arc::new(Rows::new(Arc::clone(target), Arc::clone(&databases.layout)))
+                }
+            };
+            let policy = self.config.users.policy();
+            let clock = Arc::clone(self.clock);
+            Arc::new(DeleteUsers::new(self.writing.users(), policy, attached, clock).forcing(forced))
+        } else {
+            Arc::new(Return::new(USER, to))
+        };
+        self.with(engine, vec![worker])
+    }
+
+    /// What takes spans from `verified` to `imported`: nothing but the claim goes.
+    pub(crate) fn with_spans_unverified(&self, engine: Engine) -> Engine {
+        self.with(engine, vec![Arc::new(Return::new(SPAN, Stage::Imported))])
+    }
+
+    fn with(&self, engine: Engine, workers: Vec<Arc<dyn Transition>>) -> Engine {
+        let wiring = self.config.wiring();
+        workers.into_iter().fold(engine, |engine, worker| engine.transition(wiring.worker(worker)))
+    }
+
+    fn knowledge(&self) -> Result<Arc<dyn Knowledge>, Error> {
+        Ok(Arc::new(self.journal.reader()?.select(self.selection.clone())))
+    }
+
+    fn records(&self) -> Option<Records<'a>> {
+        match (&self.remotes.databases, &self.writing.database, &self.config.records) {
+            (Some(databases), Some(target), Some(config)) => {
+                Some(Records { databases, target, config })
+            }
+            _ => None,
+        }
+    }
+}
