@@ -152,6 +152,19 @@ pub struct User {
     /// Whether backup codes are set.
     #[serde(default, deserialize_with = "null_as_default")]
     pub backup_code_enabled: bool,
+    /// Whether any second factor is set.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub two_factor_enabled: bool,
+    /// The organizations that the user is in; only how many, and only where the API tells.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub organization_memberships: Vec<Value>,
+    /// The last sign-in; null for somebody who never did.
+    #[serde(default)]
+    pub last_sign_in_at: Option<i64>,
+    /// The latest activity of a session. Accounts without any session carry the moment of their
+    /// creation here, or null.
+    #[serde(default)]
+    pub last_active_at: Option<i64>,
     /// Cannot sign in.
     #[serde(default, deserialize_with = "null_as_default")]
     pub banned: bool,

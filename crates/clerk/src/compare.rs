@@ -70,10 +70,20 @@ fn compare_created(expected: &Expected, found: &User) -> Vec<Difference> {
     // An account can have got what was left out at its creation (a lock, a name) later; that
     // is not the migration's difference.
     let theirs = Profile::of(found).without(&expected.without);
+    between(&ours, expected.external_id.as_deref(), &theirs)
+}
+
+/// Every field in which an account with the profile `theirs` is not what `ours` under
+/// `external_id` would make of it. `ours` is taken as it is: what was left out is left out there.
+pub(crate) fn between(
+    ours: &Profile,
+    external_id: Option<&str>,
+    theirs: &Profile,
+) -> Vec<Difference> {
     let mut differences = Differences(Vec::new());
     let note = &mut differences;
 
-    note.unless_equal("external_id", json!(expected.external_id), json!(theirs.external_id));
+    note.unless_equal("external_id", json!(external_id), json!(theirs.external_id));
     note.identifiers("email_addresses", &ours.emails, &theirs.emails);
     note.unless_equal("primary_email_address", primary(&ours.emails), primary(&theirs.emails));
     note.identifiers("phone_numbers", &ours.phones, &theirs.phones);

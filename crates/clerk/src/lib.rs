@@ -12,6 +12,7 @@
 //!   form; [`CreateUser`] is the single request that makes an account of it.
 //! - [`UserSource`], [`CreateUsers`] and [`MapUsers`] are the workers that the engine drives;
 //!   [`audit`] compares both sides afresh.
+//! - [`undo`] is the way back: which accounts are still as they were left, and [`DeleteUsers`].
 //!
 //! What is claimed here about Clerk comes from its OpenAPI file `bapi/2026-05-12.yml`
 //! (github.com/clerk/openapi-specs); operations are named by their `operationId`.
@@ -39,6 +40,7 @@ mod refusal;
 pub mod retry_after;
 pub mod settle;
 pub mod transport;
+pub mod undo;
 mod walk;
 pub mod wire;
 pub mod writer;
@@ -58,7 +60,8 @@ pub use profile::{Profile, Status};
 pub use query::Filter;
 pub use reader::{ReadError, Reader};
 pub use transport::Transport;
-pub use writer::{Attempt, Writer};
+pub use undo::{DeleteUsers, Judgement, Standing};
+pub use writer::{Attempt, Deletion, Writer};
 
 use rehome_core::Kind;
 

@@ -116,6 +116,10 @@ impl Transport {
         self.send(Request { method: Method::Post, path, body: Some(body), limit: ONE_LIMIT }).await
     }
 
+    pub(crate) async fn delete(&self, path: String) -> Reply {
+        self.send(Request { method: Method::Delete, path, body: None, limit: ONE_LIMIT }).await
+    }
+
     async fn send(&self, request: Request) -> Reply {
         self.pacer.turn().await;
         self.requests.fetch_add(1, Ordering::Relaxed);

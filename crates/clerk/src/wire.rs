@@ -12,8 +12,10 @@ use futures::future::BoxFuture;
 pub enum Method {
     /// A read.
     Get,
-    /// An effect.
+    /// An effect that makes something.
     Post,
+    /// An effect that removes something.
+    Delete,
 }
 
 /// One request, relative to the remote's base address.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::api::User;
 use crate::create::CreateUser;
 use crate::error::Refusal;
+use crate::query;
 use crate::reader::{self, Reader};
 use crate::transport::{Reply, Transport};
 
@@ -18,6 +19,34 @@ use crate::transport::{Reply, Transport};
 pub enum Attempt {
     /// It was done; the account as the API answered.
     Created(Box<Made>),
+    /// The API refused it in its own words and did nothing.
+    Refused(Refusal),
+    /// 429: not looked at.
+    Throttled {
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// It did not leave, or nobody who could act on it took it.
+    NotSent {
+        /// What stood in the way.
+        reason: String,
+    },
+    /// The key is not accepted: nothing was done, and nothing can be.
+    Unauthorized(Halt),
+    /// It may have been done.
+    Unknown {
+        /// What was seen instead of an answer.
+        reason: String,
+    },
+}
+
+/// What became of one deletion.
+#[derive(Debug)]
+pub enum Deletion {
+    /// The account is gone, by this request.
+    Deleted,
+    /// There was none any more.
+    Gone,
     /// The API refused it in its own words and did nothing.
     Refused(Refusal),
     /// 429: not looked at.
@@ -51,6 +80,13 @@ pub struct Made {
 #[derive(Deserialize)]
 struct OnlyId {
     id: String,
+}
+
+/// Schema `DeletedObject`, as far as it says what was deleted.
+#[derive(Deserialize)]
+struct DeletedObject {
+    id: String,
+    deleted: bool,
 }
 
 /// Reads and writes one instance. Made from the transport, never from a [`Reader`]: who holds
@@ -111,6 +147,39 @@ impl Writer {
             // Not the API's own words: something in between. It may have passed the request on.
             None => {
                 Attempt::Unknown { reason: format!("answered {status} without a word of Clerk's") }
+            }
+        }
+    }
+
+    /// Deletes the account `id` (`DeleteUser`). Sends once. A 404 counts as gone only in the
+    /// API's own words (`resource_not_found`); a proxy's may stand for anything.
+    pub async fn delete_user(&self, id: &str) -> Deletion {
+        let path = format!("/users/{}", query::encode(id));
+        let (status, body) = match self.transport.delete(path).await {
+            Reply::Answered { status, body } => (status, body),
+            Reply::Throttled { retry_after } => return Deletion::Throttled { retry_after },
+            Reply::NotSent { reason } => return Deletion::NotSent { reason },
+            Reply::Lost { reason } => return Deletion::Unknown { reason },
+        };
+        if (200..=299).contains(&status) {
+            return match serde_json::from_slice::<DeletedObject>(&body) {
+                Ok(object) if object.deleted && object.id == id => Deletion::Deleted,
+                Ok(_) => Deletion::Unknown {
+                    reason: format!("answered {status}, but not that {id} is deleted"),
+                },
+                Err(error) => Deletion::Unknown {
+                    reason: format!("answered {status}, not understood: {error}"),
+                },
+            };
+        }
+        match Refusal::parse(status, &body) {
+            Some(refusal) if status == 401 => {
+                Deletion::Unauthorized(reader::unauthorized(&self.transport, &refusal.to_string()))
+            }
+            Some(refusal) if status == 404 && refusal.has("resource_not_found") => Deletion::Gone,
+            Some(refusal) => Deletion::Refused(refusal),
+            None => {
+                Deletion::Unknown { reason: format!("answered {status} without a word of Clerk's") }
             }
         }
     }

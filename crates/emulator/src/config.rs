@@ -207,8 +207,15 @@ pub struct Settings {
     pub skip_restriction_checks: bool,
     /// Whether addresses are stored in lower case.
     pub lower_case_emails: bool,
-    /// For how many milliseconds a created user is found by no list or filter.
+    /// For how many milliseconds a created user is found by no list, filter or id.
     pub visibility_delay_ms: u64,
+    /// For how many milliseconds a deleted user is still found by every list, filter and id.
+    pub deletion_delay_ms: u64,
+    /// Whether a created account carries the moment of its creation in `last_active_at`; null
+    /// otherwise. Both have been seen.
+    pub active_at_creation: bool,
+    /// How far this instance's clock is ahead of the emulator's, in milliseconds.
+    pub clock_skew_ms: i64,
     /// Whether `starting_after` is understood.
     pub cursor: Cursor,
     /// How long each answer is held back, in milliseconds.
@@ -244,6 +251,9 @@ impl Default for Settings {
             skip_restriction_checks: false,
             lower_case_emails: false,
             visibility_delay_ms: 0,
+            deletion_delay_ms: 0,
+            active_at_creation: false,
+            clock_skew_ms: 0,
             cursor: Cursor::default(),
             latency_ms: 0,
             rate_limit: None,

@@ -10,6 +10,8 @@
 //! | `GET settings?instance=`, `PUT settings?instance=` | an instance's settings; `PUT` changes the given keys |
 //! | `POST users?instance=` | puts a [`SeedUser`](crate::seed::SeedUser) in; answers `{"id"}` |
 //! | `DELETE users/{id}?instance=` | takes a user out; answers `{"deleted"}` |
+//! | `PATCH users/{id}?instance=` | changes the given fields as their owner would: `first_name`, `last_name`, `username`, `public_metadata`, `private_metadata`, `unsafe_metadata`, `password_enabled`, `totp_enabled`, `has_image`, `banned`, `locked`, `email_address` (one more, verified); answers `{"changed"}` |
+//! | `POST users/{id}/sign_in?instance=`, `POST users/{id}/activity?instance=` | the owner signs in, or goes on using a session; answers `{"changed"}` |
 //! | `POST reset` | sets the counters of all instances back |
 //!
 //! `instance` is a label, an id or a secret key.
@@ -22,7 +24,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Environment, Settings};
@@ -30,7 +32,7 @@ use crate::fault::FaultPlan;
 use crate::instance::Instance;
 use crate::seed::SeedUser;
 use crate::server::App;
-use crate::user::User;
+use crate::user::{Identifier, Metadata, User, Verification};
 
 type Shared = State<Arc<App>>;
 type Parameters = Query<HashMap<String, String>>;
@@ -43,7 +45,9 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/__emulator/faults", get(faults).put(set_faults))
         .route("/__emulator/settings", get(settings).put(set_settings))
         .route("/__emulator/users", post(insert))
-        .route("/__emulator/users/{id}", delete(remove))
+        .route("/__emulator/users/{id}", delete(remove).patch(edit))
+        .route("/__emulator/users/{id}/sign_in", post(sign_in))
+        .route("/__emulator/users/{id}/activity", post(activity))
         .route("/__emulator/reset", post(reset))
 }
 
@@ -183,6 +187,88 @@ async fn remove(
 ) -> Response {
     match chosen(&app, &parameters) {
         Ok(instance) => Json(json!({ "deleted": instance.remove_user(&id) })).into_response(),
+        Err(refused) => *refused,
+    }
+}
+
+/// What an owner or an administrator changes of a user.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edit {
+    first_name: Option<String>,
+    last_name: Option<String>,
+    username: Option<String>,
+    public_metadata: Option<Metadata>,
+    private_metadata: Option<Metadata>,
+    unsafe_metadata: Option<Metadata>,
+    password_enabled: Option<bool>,
+    totp_enabled: Option<bool>,
+    has_image: Option<bool>,
+    banned: Option<bool>,
+    locked: Option<bool>,
+    email_address: Option<String>,
+}
+
+async fn edit(
+    State(app): Shared,
+    Path(id): Path<String>,
+    Query(parameters): Parameters,
+    Json(edit): Json<Edit>,
+) -> Response {
+    let instance = match chosen(&app, &parameters) {
+        Ok(instance) => instance,
+        Err(refused) => return *refused,
+    };
+    let now = instance.now_ms();
+    let address = edit.email_address.as_ref().map(|value| Identifier {
+        id: instance.ids.next("idn_"),
+        value: value.clone(),
+        reserved: false,
+        verification: Some(Verification::otp("email_code", true, now)),
+        linked_to: Vec::new(),
+        reserved_for_second_factor: false,
+        created_at: now,
+        updated_at: now,
+    });
+    let changed = instance.change_user(&id, |user| {
+        fn set<T>(slot: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *slot = value;
+            }
+        }
+        set(&mut user.first_name, edit.first_name.map(Some));
+        set(&mut user.last_name, edit.last_name.map(Some));
+        set(&mut user.username, edit.username.map(Some));
+        set(&mut user.public_metadata, edit.public_metadata);
+        set(&mut user.private_metadata, edit.private_metadata);
+        set(&mut user.unsafe_metadata, edit.unsafe_metadata);
+        set(&mut user.password_enabled, edit.password_enabled);
+        set(&mut user.totp_enabled, edit.totp_enabled);
+        set(&mut user.has_image, edit.has_image);
+        set(&mut user.banned, edit.banned);
+        set(&mut user.locked, edit.locked);
+        user.email_addresses.extend(address);
+        user.updated_at = now;
+    });
+    Json(json!({ "changed": changed })).into_response()
+}
+
+async fn sign_in(app: Shared, id: Path<String>, parameters: Parameters) -> Response {
+    used(&app, &id, &parameters, Instance::sign_in)
+}
+
+async fn activity(app: Shared, id: Path<String>, parameters: Parameters) -> Response {
+    used(&app, &id, &parameters, Instance::be_active)
+}
+
+fn used(
+    app: &App,
+    id: &str,
+    parameters: &HashMap<String, String>,
+    act: impl FnOnce(&Instance, &str) -> bool,
+) -> Response {
+    match chosen(app, parameters) {
+        Ok(instance) => Json(json!({ "changed": act(&instance, id) })).into_response(),
         Err(refused) => *refused,
     }
 }

@@ -5,9 +5,7 @@
 //! carries a [`Broken`] extension and the server, which owns the connection,
 //! acts on it.
 
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -18,11 +16,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::body;
 use crate::counters::route;
+use crate::crowd;
 use crate::fault::{BodyKind, Fault, RetryAfter, Target, When};
 use crate::instance::Instance;
 use crate::record::{Line, masked};
-use crate::refusal;
+use crate::refusal::{self, Refusal};
 use crate::server::App;
 
 /// Marks an answer that must not be sent: the connection is reset instead.
@@ -62,14 +62,14 @@ impl Side {
         }
     }
 
-    fn pick(&self, app: &App, method: &str, path: &str) -> Option<Fault> {
+    fn pick(&self, app: &App, method: &str, path: &str, query: &str) -> Option<Fault> {
         match self {
             Self::Clerk(Some(instance)) => {
                 let names = [instance.label(), instance.id(), instance.secret_key()];
-                app.faults.pick(&Target { method, path, names: &names })
+                app.faults.pick(&Target { method, path, query, names: &names })
             }
-            Self::Clerk(None) => app.faults.pick(&Target { method, path, names: &[] }),
-            Self::D1 => app.faults.pick(&Target { method, path, names: &["d1"] }),
+            Self::Clerk(None) => app.faults.pick(&Target { method, path, query, names: &[] }),
+            Self::D1 => app.faults.pick(&Target { method, path, query, names: &["d1"] }),
         }
     }
 
@@ -97,7 +97,7 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, request: Request, next: Ne
     let query = request.uri().query().unwrap_or_default().to_owned();
     let side = Side::of(&app, &request);
     side.note(&app, route(&method, &path));
-    let fault = side.pick(&app, &method, &path);
+    let fault = side.pick(&app, &method, &path, &query);
     if let Some(fault) = &fault {
         side.note_fault(&app, fault.kind());
     }
@@ -107,7 +107,7 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, request: Request, next: Ne
     let Ok(sent) = to_bytes(body, MOST).await else {
         return plain(StatusCode::BAD_REQUEST, Bytes::new(), "application/json");
     };
-    let spoiled = before(&app, &side, fault.as_ref()).await;
+    let spoiled = before(&app, &side, fault.as_ref(), &sent).await;
     let (answer, bytes) = if let Some(spoiled) = spoiled {
         spoiled
     } else {
@@ -141,7 +141,12 @@ async fn split(answer: Response) -> (Response, Bytes) {
 }
 
 /// What happens before the effect. Some when there shall be no effect at all.
-async fn before(app: &App, side: &Side, fault: Option<&Fault>) -> Option<(Response, Bytes)> {
+async fn before(
+    app: &App,
+    side: &Side,
+    fault: Option<&Fault>,
+    sent: &Bytes,
+) -> Option<(Response, Bytes)> {
     match fault? {
         Fault::Status { status, body, retry_after, when: When::Before } => {
             Some(split(injected(app, side, *status, *body, *retry_after)).await)
@@ -157,7 +162,31 @@ async fn before(app: &App, side: &Side, fault: Option<&Fault>) -> Option<(Respon
         | Fault::Hang { when: When::After }
         | Fault::Truncate
         | Fault::WrongShape
-        | Fault::RepeatPage => None,
+        | Fault::RepeatPage
+        | Fault::SlowBody { .. } => None,
+        Fault::Refuse { status, code, param } => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST);
+            let refusal = Refusal::of_code(status, code, param.as_deref());
+            let json = Bytes::from(refusal.body().to_string());
+            Some((plain(status, Bytes::new(), "application/json"), json))
+        }
+        Fault::CursorGone => {
+            let refusal = Refusal::resource_missing("starting_after");
+            let json = Bytes::from(refusal.body().to_string());
+            Some((plain(refusal.status, Bytes::new(), "application/json"), json))
+        }
+        Fault::Rival => {
+            if let Side::Clerk(Some(instance)) = side {
+                crowd::rival(instance, sent);
+            }
+            None
+        }
+        Fault::Drift { created, deleted, changed } => {
+            if let Side::Clerk(Some(instance)) = side {
+                crowd::drift(instance, &app.faults, [*created, *deleted, *changed]);
+            }
+            None
+        }
     }
 }
 
@@ -184,7 +213,10 @@ async fn after(
         }
         Some(Fault::Reset { when: When::After }) => broken(),
         Some(Fault::Hang { when: When::After }) => std::future::pending().await,
-        Some(Fault::Truncate) => truncated(answer, &shown),
+        Some(Fault::Truncate) => body::truncated(answer, &shown),
+        Some(Fault::SlowBody { byte_ms }) => {
+            body::slow(answer, &shown, Duration::from_millis(byte_ms))
+        }
         Some(Fault::Delay { after_ms, .. }) => {
             pause(Duration::from_millis(after_ms)).await;
             whole(answer, shown)
@@ -192,6 +224,10 @@ async fn after(
         Some(Fault::WrongShape) => whole(answer, Bytes::from_static(b"{\"unexpected\":[true]}")),
         Some(
             Fault::RepeatPage
+            | Fault::Refuse { .. }
+            | Fault::Rival
+            | Fault::Drift { .. }
+            | Fault::CursorGone
             | Fault::Status { when: When::Before, .. }
             | Fault::Reset { when: When::Before }
             | Fault::Hang { when: When::Before },
@@ -228,6 +264,11 @@ fn taped(fault: &Fault) -> &'static str {
         | Fault::Delay { .. }
         | Fault::WrongShape
         | Fault::RepeatPage
+        | Fault::Refuse { .. }
+        | Fault::Rival
+        | Fault::Drift { .. }
+        | Fault::CursorGone
+        | Fault::SlowBody { .. }
         | Fault::Hang { .. } => fault.kind(),
     }
 }
@@ -296,6 +337,8 @@ fn clerk_error(status: StatusCode) -> Value {
             "resource busy",
             "This resource is currently being modified by another request. Please try again.",
         ),
+        // What a key that was rotated meets.
+        401 => return Refusal::key_invalid().body(),
         503 => ("service_unavailable", "Service unavailable", "Service unavailable"),
         504 => ("gateway_timeout", "Gateway timeout", "Gateway timeout"),
         400..=499 => ("bad_request", "Bad request", "Bad request"),
@@ -306,36 +349,4 @@ fn clerk_error(status: StatusCode) -> Value {
         ),
     };
     refusal::body(&[refusal::error(code, message, long, Value::Null)])
-}
-
-/// The head of the whole answer and half of its body, then an error that
-/// closes the connection.
-fn truncated(mut answer: Response, bytes: &Bytes) -> Response {
-    answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-    let half = bytes.slice(..bytes.len() / 2);
-    *answer.body_mut() = Body::from_stream(Half { first: Some(half), waited: false });
-    answer
-}
-
-struct Half {
-    first: Option<Bytes>,
-    waited: bool,
-}
-
-impl futures::Stream for Half {
-    type Item = Result<Bytes, std::io::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(first)));
-        }
-        if !self.waited {
-            // One pause, in which the server flushes what it has: an error in
-            // the same turn would take the first half with it.
-            self.waited = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Some(Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted))))
-    }
 }

@@ -211,6 +211,41 @@ pub enum Fault {
     WrongShape,
     /// A list answers its previous page again.
     RepeatPage,
+    /// A refusal in Clerk's own form, without an effect: 409 `resource_locked`, 401
+    /// `clerk_key_invalid`, 403 `user_quota_exceeded`, 422 `form_identifier_exists` …
+    Refuse {
+        /// The status.
+        status: u16,
+        /// The code.
+        code: String,
+        /// `meta.param_name`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        param: Option<String>,
+    },
+    /// Before a create: somebody else signs up with the first address or number that it carries,
+    /// so that the create meets a record that is not its own.
+    Rival,
+    /// Before a list: people come, go and change while somebody pages. Who goes and who changes
+    /// is drawn from the plan's seed.
+    Drift {
+        /// So many sign up.
+        #[serde(default)]
+        created: u32,
+        /// So many are deleted.
+        #[serde(default)]
+        deleted: u32,
+        /// So many get another given name.
+        #[serde(default)]
+        changed: u32,
+    },
+    /// A list with `starting_after` answers as if the user that it names were not there any
+    /// more, and the place forgotten: 422.
+    CursorGone,
+    /// After the effect: the body comes byte by byte.
+    SlowBody {
+        /// Milliseconds before each byte.
+        byte_ms: u64,
+    },
     /// No answer until the client gives up.
     Hang {
         /// Before or after the effect.
@@ -229,7 +264,36 @@ impl Fault {
             Self::Delay { .. } => "delay",
             Self::WrongShape => "wrong_shape",
             Self::RepeatPage => "repeat_page",
+            Self::Refuse { .. } => "refuse",
+            Self::Rival => "rival",
+            Self::Drift { .. } => "drift",
+            Self::CursorGone => "cursor_gone",
+            Self::SlowBody { .. } => "slow_body",
             Self::Hang { .. } => "hang",
+        }
+    }
+}
+
+impl Fault {
+    /// Whether it can happen to such a request: some are about lists or creates only.
+    fn applies(&self, target: &Target<'_>) -> bool {
+        let users = |method: &str| target.path == "/v1/users" && target.method == method;
+        match self {
+            Self::Rival => users("POST"),
+            Self::Drift { .. } => users("GET"),
+            Self::CursorGone => {
+                let mut pairs = target.query.split('&');
+                users("GET") && pairs.any(|pair| pair.starts_with("starting_after="))
+            }
+            Self::Status { .. }
+            | Self::Reset { .. }
+            | Self::Truncate
+            | Self::Delay { .. }
+            | Self::WrongShape
+            | Self::RepeatPage
+            | Self::Refuse { .. }
+            | Self::SlowBody { .. }
+            | Self::Hang { .. } => true,
         }
     }
 }
@@ -238,6 +302,7 @@ impl Fault {
 pub(crate) struct Target<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
     /// Label, id and key of the instance, or `d1`.
     pub(crate) names: &'a [&'a str],
 }
@@ -247,6 +312,7 @@ impl Rule {
         self.method.as_deref().is_none_or(|method| method.eq_ignore_ascii_case(target.method))
             && self.path.as_deref().is_none_or(|pattern| glob(pattern, target.path))
             && self.instance.as_deref().is_none_or(|name| target.names.contains(&name))
+            && self.fault.applies(target)
     }
 }
 
@@ -254,6 +320,7 @@ impl Rule {
 struct Running {
     plan: FaultPlan,
     state: Vec<RuleState>,
+    rng: fastrand::Rng,
 }
 
 #[derive(Debug)]
@@ -281,10 +348,16 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).plan.clone()
     }
 
+    /// A number below `below` (0 for 0), from the plan's seed.
+    pub(crate) fn draw(&self, below: usize) -> usize {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if below == 0 { 0 } else { running.rng.usize(..below) }
+    }
+
     /// The fault that this request meets.
     pub(crate) fn pick(&self, target: &Target<'_>) -> Option<Fault> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Running { plan, state } = &mut *running;
+        let Running { plan, state, rng: _ } = &mut *running;
         let mut picked = None;
         for (rule, state) in plan.rules.iter().zip(state) {
             if !rule.matches(target) {
@@ -318,7 +391,8 @@ impl Running {
                 ),
             })
             .collect();
-        Self { plan, state }
+        let rng = fastrand::Rng::with_seed(plan.seed);
+        Self { plan, state, rng }
     }
 }
 
@@ -340,7 +414,7 @@ mod tests {
     use super::*;
 
     fn target<'a>(names: &'a [&'a str]) -> Target<'a> {
-        Target { method: "POST", path: "/v1/users", names }
+        Target { method: "POST", path: "/v1/users", query: "", names }
     }
 
     #[test]

@@ -192,12 +192,36 @@ impl Instance {
     /// [`Error::Taken`] when an identifier or the `external_id` has another owner.
     pub fn insert_seed(&self, seed: SeedUser) -> Result<String, Error> {
         let lockout = self.settings().lockout;
-        let user = seed.into_user(&self.ids, self.clock.now_ms(), lockout);
+        let user = seed.into_user(&self.ids, self.now_ms(), lockout);
         let mut store = self.store();
         if let Some(param) = crate::clerk::claims::first_taken(&store, &user) {
             return Err(Error::Taken { param });
         }
         Ok(store.put(user).id.clone())
+    }
+
+    /// The moment as this instance sees it, in Unix milliseconds: the emulator's clock, moved by
+    /// the instance's own skew.
+    pub fn now_ms(&self) -> i64 {
+        let skew = self.settings.read().unwrap_or_else(PoisonError::into_inner).clock_skew_ms;
+        self.clock.now_ms().saturating_add(skew)
+    }
+
+    /// The owner of an account signs in. Whether it is there. Not counted: it is no request of
+    /// the Backend API.
+    pub fn sign_in(&self, id: &str) -> bool {
+        let now = self.now_ms();
+        self.change_user(id, |user| {
+            user.last_sign_in_at = Some(now);
+            user.last_active_at = Some(now);
+            user.updated_at = now;
+        })
+    }
+
+    /// A session of an account that began earlier goes on. Whether the account is there.
+    pub fn be_active(&self, id: &str) -> bool {
+        let now = self.now_ms();
+        self.change_user(id, |user| user.last_active_at = Some(now))
     }
 
     /// Takes a user out without the API, as an administrator would elsewhere.

@@ -12,7 +12,8 @@
 //!   apart by their secret keys.
 //! - **D1** ([`d1`]): Cloudflare's REST API over real SQLite files.
 //! - **Faults** ([`fault`]): a seeded plan of resets, truncated answers, wrong
-//!   shapes, delays, statuses; before or after the effect; for both APIs alike.
+//!   shapes, delays, statuses, people who come and go; before or after the
+//!   effect; for both APIs alike.
 //! - **Evidence** ([`Counters`], [`Effect`], the tape): what was asked, what
 //!   was done, how often, and how fast.
 //! - **People** ([`seed`]): populations that are varied, and the same for the
@@ -47,7 +48,12 @@
 //! | `GET faults`, `PUT faults` | the fault plan; `PUT {}` clears it |
 //! | `GET settings?instance=`, `PUT settings?instance=` | an instance's settings; `PUT` changes the given keys |
 //! | `POST users?instance=`, `DELETE users/{id}?instance=` | puts a [`seed::SeedUser`] in, takes a user out |
+//! | `POST users/{id}/sign_in?instance=`, `POST users/{id}/activity?instance=` | somebody signs in to a user's account, or goes on using it |
+//! | `PATCH users/{id}?instance=` | changes names, metadata, identifiers or a password as their owner would |
 //! | `POST reset` | sets the counters back |
+//!
+//! Without a socket, in virtual time, it is asked through [`Emulator::embedded`]
+//! and [`Emulator::call`].
 //!
 //! It lives in memory, on loopback only, and is no part of a release path
 //! other than demonstration and rehearsal.
@@ -55,11 +61,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test stands outside the walls"))]
 
+mod body;
 mod clerk;
 mod clock;
 mod config;
 mod control;
 mod counters;
+mod crowd;
 pub mod d1;
 mod edge;
 mod error;

@@ -53,6 +53,12 @@ impl Refusal {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error(code, message, long, param(name)))
     }
 
+    /// Any code, with words of our own.
+    pub(crate) fn of_code(status: StatusCode, code: &str, name: Option<&str>) -> Self {
+        let meta = name.map_or(Value::Null, param);
+        Self::new(status, error(code, "injected", &format!("injected: {code}"), meta))
+    }
+
     pub(crate) fn body(&self) -> Value {
         body(&self.errors)
     }

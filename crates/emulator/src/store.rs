@@ -6,7 +6,7 @@
 //! users, so the identifier indices map to lists and a claim is asked for
 //! through [`Store::claimant`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -43,6 +43,7 @@ pub(crate) struct Store {
     owners: HashMap<String, String>,
     tombstones: HashMap<String, i64>,
     hidden: HashMap<String, Instant>,
+    ghosts: BTreeMap<String, (Arc<User>, Instant)>,
     credentials: HashMap<String, Credentials>,
 }
 
@@ -193,9 +194,26 @@ impl Store {
         self.hidden.insert(id.to_owned(), until);
     }
 
-    /// Forgets about the users whose time of invisibility is over.
+    /// A user who was taken out is shown by lists until then.
+    pub(crate) fn haunt(&mut self, user: &Arc<User>, until: Instant) {
+        self.ghosts.insert(user.id.clone(), (Arc::clone(user), until));
+    }
+
+    /// Users who are gone and still shown.
+    pub(crate) fn ghosts(&self) -> impl Iterator<Item = &Arc<User>> {
+        self.ghosts.values().map(|(user, _)| user)
+    }
+
+    /// A user as a reader sees it, who is behind what was written.
+    pub(crate) fn seen(&self, id: &str) -> Option<&Arc<User>> {
+        let there = self.users.get(id).filter(|_| self.visible(id));
+        there.or_else(|| self.ghosts.get(id).map(|(user, _)| user))
+    }
+
+    /// Lets readers catch up with everything whose time has come.
     pub(crate) fn reveal(&mut self, now: Instant) {
         self.hidden.retain(|_, until| *until > now);
+        self.ghosts.retain(|_, (_, until)| *until > now);
     }
 
     pub(crate) fn visible(&self, id: &str) -> bool {

@@ -79,10 +79,11 @@ const HASHERS: [&str; 22] = [
 pub(crate) fn user(instance: &Instance, form: &Form) -> Answer {
     let settings = instance.settings();
     form.only(|name| known(&settings, name))?;
-    let now = instance.clock.now_ms();
+    let now = instance.now_ms();
     let created_at = form.time("created_at")?.unwrap_or(now);
     let mut user = User::empty(instance.ids.next("user_"), created_at, now);
 
+    user.last_active_at = settings.active_at_creation.then_some(now);
     user.external_id = form.text("external_id")?;
     profile(form, &mut user)?;
     for kind in [Attribute::EmailAddress, Attribute::PhoneNumber, Attribute::Web3Wallet] {

@@ -90,7 +90,7 @@ fn create(instance: &Instance, kind: Attribute, form: &Form) -> Answer {
     if super::create::is_refused(&settings, &value) {
         return Err(Refusal::not_allowed(&[&value]));
     }
-    let now = instance.clock.now_ms();
+    let now = instance.now_ms();
     let mut store = instance.store();
     let mut user = store
         .get(&user_id)
@@ -141,7 +141,7 @@ fn change(instance: &Instance, kind: Attribute, id: &str, form: &Form) -> Answer
     let verified = form.flag("verified")?;
     let primary = form.flag("primary")?.unwrap_or(false);
     let extra_set = form.flag(extra)?;
-    let now = instance.clock.now_ms();
+    let now = instance.now_ms();
     let mut store = instance.store();
     let mut user =
         store.owner(id).map(|u| User::clone(u)).ok_or_else(Refusal::identification_not_found)?;
@@ -198,7 +198,7 @@ fn delete(instance: &Instance, kind: Attribute, id: &str) -> Answer {
     if !user.identifiable() {
         return Err(Refusal::last_identification());
     }
-    user.updated_at = instance.clock.now_ms();
+    user.updated_at = instance.now_ms();
     let user = store.put(user);
     drop(store);
     instance.tell(Effect::Updated { instance: instance.id().to_owned(), user });

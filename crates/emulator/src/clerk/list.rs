@@ -68,18 +68,22 @@ fn passes(store: &Store, filters: &Filters, user: &User) -> bool {
 }
 
 /// The users that an indexed filter leaves, already checked against all
-/// filters; None when no index helps.
+/// filters; None when no index helps and every user is where the list has it.
 fn candidates(store: &Store, filters: &Filters) -> Option<Vec<Arc<User>>> {
-    let mut ids = filters.indexed(store)?;
-    ids.sort_unstable();
-    ids.dedup();
-    Some(
-        ids.iter()
-            .filter_map(|id| store.get(id))
-            .filter(|user| passes(store, filters, user))
-            .cloned()
-            .collect(),
-    )
+    let passing = |users: &mut dyn Iterator<Item = &Arc<User>>| -> Vec<Arc<User>> {
+        users.filter(|user| passes(store, filters, user)).cloned().collect()
+    };
+    let mut found = match filters.indexed(store) {
+        Some(mut ids) => {
+            ids.sort_unstable();
+            ids.dedup();
+            passing(&mut ids.iter().filter_map(|id| store.get(id)))
+        }
+        None if store.ghosts().next().is_none() => return None,
+        None => passing(&mut store.order().iter().filter_map(|(_, id)| store.get(id))),
+    };
+    found.extend(store.ghosts().filter(|user| filters.pass(user)).cloned());
+    Some(found)
 }
 
 fn by_time(store: &Store, listing: &Listing, after: Option<(i64, String)>) -> Vec<Arc<User>> {

@@ -45,7 +45,7 @@ pub(crate) fn user(instance: &Instance, id: &str, form: &Form) -> Answer {
         return Err(Refusal::user_not_found(id));
     }
     instance.admit_change(id)?;
-    let now = instance.clock.now_ms();
+    let now = instance.now_ms();
     let mut kept = Credentials::default();
     let answer = users::change(instance, id, |user| {
         profile(form, user)?;

@@ -1,6 +1,9 @@
 //! Single users: read, delete, ban and lock.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{Answer, json_of};
 use crate::instance::{Effect, Instance};
@@ -9,13 +12,24 @@ use crate::user::User;
 
 /// `GET /users/{user_id}`
 pub(crate) fn get(instance: &Instance, id: &str) -> Answer {
-    let user = instance.user(id).ok_or_else(|| Refusal::user_not_found(id))?;
-    json_of(&*user)
+    let user = {
+        let store = instance.store();
+        store.seen(id).cloned()
+    };
+    json_of(&*user.ok_or_else(|| Refusal::user_not_found(id))?)
 }
 
-/// `DELETE /users/{user_id}`
+/// `DELETE /users/{user_id}`. Sure of what there is, whatever the lists still show.
 pub(crate) fn delete(instance: &Instance, id: &str) -> Answer {
-    let user = instance.store().remove(id).ok_or_else(|| Refusal::user_not_found(id))?;
+    let lag = Duration::from_millis(instance.settings().deletion_delay_ms);
+    let user = {
+        let mut store = instance.store();
+        let user = store.remove(id).ok_or_else(|| Refusal::user_not_found(id))?;
+        if !lag.is_zero() {
+            store.haunt(&user, Instant::now() + lag);
+        }
+        user
+    };
     let mut body = json!({ "object": "user", "id": user.id, "deleted": true });
     if let Some(external_id) = &user.external_id {
         body["external_id"] = json!(external_id);
@@ -59,7 +73,7 @@ pub(crate) fn change(
         store.get(id).map(|user| User::clone(user)).ok_or_else(|| Refusal::user_not_found(id))?;
     change(&mut user)?;
     super::claims::check_names(&store, &user)?;
-    user.updated_at = instance.clock.now_ms();
+    user.updated_at = instance.now_ms();
     let user = store.put(user);
     drop(store);
     let answer = json_of(&*user);
