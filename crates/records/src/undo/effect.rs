@@ -1,7 +1,7 @@
 //! What a span left in the target, as the journal has it.
 
 use rehome_core::journal::Error;
-use rehome_core::{Condition, Halt, Stage, Unit, UnitId};
+use rehome_core::{Condition, Halt, Unit, UnitId};
 use serde::Deserialize as _;
 
 use crate::import::summary::SpanDone;
@@ -20,7 +20,7 @@ pub trait Undoable: Send + Sync {
 
 impl Undoable for rehome_core::journal::Reader {
     fn undoable(&self, table: &str, after: UnitId, limit: usize) -> Result<Vec<Unit>, Error> {
-        Self::undoable(self, &SPAN, Stage::Exported, Some(table), after, limit)
+        self.with_effect(&SPAN, Some(table), after, limit)
     }
 }
 

@@ -99,9 +99,14 @@ fn meets(parent: &[String], child: &[String]) -> String {
 }
 
 /// The rows of one child table that refer to the rows of a chunk of keys, as what follows
-/// `SELECT`: `j` is the key, `t` the referring row. Rows of the chunk itself do not count: they
-/// go together.
-pub(crate) fn from_referrers(form: &Form, child: &ChildOf, chunk: &Chunk) -> String {
+/// `SELECT`: `j` is the key, `t` the referring row. With `others`, rows of the chunk itself do
+/// not count: they go together.
+pub(crate) fn from_referrers(
+    form: &Form,
+    child: &ChildOf,
+    chunk: &Chunk,
+    others: bool,
+) -> String {
     let meets = meets(&pick(&form.target, &child.columns), &child.child_columns);
     let mut from = format!(
         "FROM json_each(?1) AS j CROSS JOIN {} AS p ON {} CROSS JOIN {} AS t ON {meets}",
@@ -109,7 +114,7 @@ pub(crate) fn from_referrers(form: &Form, child: &ChildOf, chunk: &Chunk) -> Str
         chunk.matches("p", &form.target_key()),
         quote_name(&child.table)
     );
-    if child.table == form.target_table {
+    if others && child.table == form.target_table {
         let key: Vec<_> = form.target_key().iter().map(|column| format!("t.{column}")).collect();
         let values: Vec<_> = (0..key.len()).map(|column| chunk.column(column)).collect();
         let left = match key.as_slice() {
@@ -126,22 +131,19 @@ pub(crate) fn from_referrers(form: &Form, child: &ChildOf, chunk: &Chunk) -> Str
 }
 
 /// How many rows refer to each of these, by the key's number and the child's place in the form.
-/// Those among `keys` themselves count only when `all` is set.
+/// With `others`, those among `keys` themselves do not count.
 pub(crate) async fn referrers(
     target: &dyn ReadDatabase,
     form: &Form,
     keys: &[Vec<Value>],
-    all: bool,
+    others: bool,
 ) -> Result<BTreeMap<(usize, usize), u64>, Halt> {
     let mut found = BTreeMap::new();
     let mut queries = Vec::new();
     let mut asked: Vec<(usize, Vec<usize>)> = Vec::new();
     for (place, child) in form.children.iter().enumerate() {
         for chunk in chunks(keys.iter(), target.limits().parameter) {
-            let mut from = from_referrers(form, child, &chunk);
-            if all && let Some(end) = from.find(" WHERE coalesce(") {
-                from.truncate(end);
-            }
+            let from = from_referrers(form, child, &chunk, others);
             asked.push((place, chunk.rows.clone().collect()));
             let query = Select::new(["j.key", "count(*)"], format!("{from} GROUP BY j.key"));
             queries.push(query.with(chunk.json));

@@ -40,7 +40,8 @@ impl Act {
         }
     }
 
-    fn from_number(number: i64) -> Self {
+    /// The reverse of [`Act::number`].
+    pub(crate) fn from_number(number: i64) -> Self {
         match number {
             0 => Self::Remove,
             1 => Self::Restore,
