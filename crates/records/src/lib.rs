@@ -7,7 +7,8 @@
 //!
 //! On top of them stand the schema ([`schema`]), the columns that carry the ids of users and
 //! organizations ([`ids`]), the rewriting of rows ([`rewrite`]), the spans of rows that move as
-//! one unit ([`span`]), and the workers that the engine of `rehome-core` drives ([`import`]).
+//! one unit ([`span`]), and the workers that the engine of `rehome-core` drives: forth
+//! ([`import`]) and back ([`undo`]).
 //!
 //! What the crate promises: no value changes on its way, whatever its type (64-bit integers,
 //! doubles, blobs, text with NUL or broken UTF-8); a row of the live application is never
@@ -37,6 +38,7 @@ pub mod span;
 pub mod sqlite;
 mod survey;
 mod target_rows;
+pub mod undo;
 pub mod value;
 pub mod verify;
 

@@ -150,7 +150,8 @@ fn step(
                  target_key = CASE WHEN ?8 THEN NULL ELSE coalesce(?5, target_key) END,
                  origin = CASE WHEN ?8 THEN NULL ELSE coalesce(?6, origin) END,
                  failure = CASE WHEN ?14 THEN coalesce(?7, failure) ELSE ?7 END,
-                 done_intent_seq = CASE WHEN ?11 THEN NULL WHEN ?12 THEN intent_seq
+                 done_intent_seq = CASE WHEN ?11 THEN NULL
+                                        WHEN ?12 THEN coalesce(intent_seq, done_intent_seq)
                                         ELSE done_intent_seq END,
                  done_seq = CASE WHEN ?11 THEN NULL ELSE coalesce(?10, done_seq) END,
                  intent_seq = CASE WHEN ?13 THEN NULL ELSE coalesce(?9, intent_seq) END,
@@ -201,8 +202,8 @@ struct Columns {
     forget_intent: bool,
     /// It records what is now there of the unit's effect.
     effect: Option<i64>,
-    /// That effect happened under the unit's present intent; what an undo leaves is still the
-    /// effect of the earlier one.
+    /// That effect happened under the unit's present intent, when there is one; what an undo
+    /// leaves, or a later look finds again, is still the effect of the earlier one.
     effect_under_intent: bool,
     /// Nothing of the effect is there any more.
     forget_effect: bool,

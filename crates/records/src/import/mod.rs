@@ -7,10 +7,11 @@
 //! [`SettleMentions`] then moves the users themselves, when nothing holds them back.
 
 mod apply;
+pub(crate) mod digests;
 mod intent;
 mod settle;
 pub(crate) mod statements;
-mod summary;
+pub(crate) mod summary;
 
 pub use intent::{Intent, KeySet, Replaced};
 pub use settle::SettleMentions;

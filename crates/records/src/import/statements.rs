@@ -111,7 +111,8 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
     out
 }
 
-fn with(sql: String, chunk: &Chunk) -> Statement {
+/// A statement with the chunk's strings bound.
+pub(crate) fn with(sql: String, chunk: &Chunk) -> Statement {
     Statement { sql, params: chunk.params() }
 }
 
@@ -128,7 +129,8 @@ fn by_key(form: &Form, chunk: &Chunk, alias: &str) -> String {
     pairs.join(" AND ")
 }
 
-fn unchanged(form: &Form, chunk: &Chunk) -> Statement {
+/// A guard that each of these rows is there exactly so.
+pub(crate) fn unchanged(form: &Form, chunk: &Chunk) -> Statement {
     let same: Vec<_> = form
         .target
         .iter()
@@ -162,7 +164,8 @@ fn all_of(terms: &[String]) -> String {
     }
 }
 
-fn delete(form: &Form, chunk: &Chunk) -> Statement {
+/// Deletes the rows of these keys.
+pub(crate) fn delete(form: &Form, chunk: &Chunk) -> Statement {
     let key = form.target_key();
     let values: Vec<_> = (0..key.len()).map(|column| chunk.column(column)).collect();
     let left = match key.as_slice() {
@@ -179,7 +182,8 @@ fn delete(form: &Form, chunk: &Chunk) -> Statement {
     )
 }
 
-fn update(form: &Form, chunk: &Chunk) -> Option<Statement> {
+/// Gives the rows of these keys these values; `None` when they are all key.
+pub(crate) fn update(form: &Form, chunk: &Chunk) -> Option<Statement> {
     let set: Vec<_> = form
         .target
         .iter()
@@ -202,7 +206,7 @@ fn update(form: &Form, chunk: &Chunk) -> Option<Statement> {
 }
 
 /// All keys of the chunk are there, and no foreign key of those rows points nowhere.
-fn settled(form: &Form, chunk: &Chunk) -> Vec<Statement> {
+pub(crate) fn settled(form: &Form, chunk: &Chunk) -> Vec<Statement> {
     let table = form.target_table();
     let on = chunk.matches("t", &form.target_key());
     let mut out = vec![with(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rehome_core::{Block, Done, Failure, Halt, Rest, Stage, Wait};
 use serde::{Deserialize, Serialize};
 
+use super::digests::{Digests, RowDigest, Written, pack, unpack};
 use super::intent::KeySet;
 use crate::layout::Form;
 use crate::rewrite::unreadable;
@@ -16,11 +17,24 @@ use crate::value::Value;
 const NAMED: usize = 5;
 
 /// What the journal keeps of a span that was written: everything a rollback needs besides the
-/// intents.
+/// intents, and without the source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SpanDone {
     /// Keys of all rows of this span that this migration put into the target, so far.
     pub(crate) inserted: KeySet,
+    /// What was written there, in the order of those keys. Absent in journals of the first
+    /// version.
+    #[serde(default, skip_serializing_if = "Digests::is_empty")]
+    pub(crate) digests: Digests,
+    /// Those of the inserted rows in which a reference was left empty.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    pub(crate) open: KeySet,
+    /// Keys of earlier rows (see [`super::Replaced`]) that an undo is through with.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    pub(crate) settled: KeySet,
+    /// Keys of earlier rows whose place an undo has cleared, and which are not back yet.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    pub(crate) waiting: KeySet,
     /// How many rows were there before, equal.
     pub(crate) equal: u64,
     /// How many took the place of others.
@@ -34,6 +48,29 @@ pub(crate) struct SpanDone {
     pub(crate) unreadable: u64,
 }
 
+impl SpanDone {
+    /// What an entry of the journal holds.
+    pub(crate) fn of(data: &serde_json::Value) -> Result<Self, Halt> {
+        Self::deserialize(data)
+            .map_err(|error| Halt::Bug(format!("what the journal keeps of a span: {error}")))
+    }
+
+    /// The rows of ours that are there, with what was written.
+    pub(crate) fn rows(&self) -> Result<Vec<Written>, Halt> {
+        unpack(&self.inserted, &self.digests)
+    }
+
+    /// Replaces them.
+    pub(crate) fn set_rows(&mut self, rows: Vec<Written>) {
+        (self.inserted, self.digests) = pack(rows);
+    }
+
+    /// As the journal writes it.
+    pub(crate) fn json(&self) -> Result<serde_json::Value, Halt> {
+        serde_json::to_value(self).map_err(|error| Halt::Bug(error.to_string()))
+    }
+}
+
 /// One row that fails: a stable word, and what to tell.
 pub(crate) struct Failed {
     pub(crate) code: &'static str,
@@ -43,7 +80,8 @@ pub(crate) struct Failed {
 /// What will be true of the span once all planned writes have happened.
 pub(crate) fn done(form: &Form, planned: &[Planned]) -> Result<Done, Halt> {
     let mut data = SpanDone::default();
-    let mut ours: Vec<&Vec<Value>> = Vec::new();
+    let mut ours: Vec<Written> = Vec::new();
+    let mut open = Vec::new();
     let mut failed = Vec::new();
     let mut waits: BTreeMap<(String, Option<String>, Option<String>), Wait> = BTreeMap::new();
     let mut blocks = Vec::new();
@@ -53,10 +91,10 @@ pub(crate) fn done(form: &Form, planned: &[Planned]) -> Result<Done, Halt> {
         }
         match &plan.fate {
             Fate::Insert | Fate::Complete { .. } | Fate::Equal { ours: true } => {
-                ours.push(&plan.key);
+                ours.push(written(plan));
             }
             Fate::Update { .. } | Fate::Displace { .. } => {
-                ours.push(&plan.key);
+                ours.push(written(plan));
                 data.replaced += 1;
             }
             Fate::Equal { ours: false } => data.equal += 1,
@@ -80,6 +118,7 @@ pub(crate) fn done(form: &Form, planned: &[Planned]) -> Result<Done, Halt> {
             }
         }
         if let (Some(parent), true) = (&plan.open, comes(plan)) {
+            open.push(&plan.key);
             count(
                 &mut waits,
                 Wait {
@@ -95,15 +134,21 @@ pub(crate) fn done(form: &Form, planned: &[Planned]) -> Result<Done, Halt> {
             block(plan, &mut blocks);
         }
     }
-    data.inserted = KeySet::new(ours);
+    data.set_rows(ours);
+    data.open = KeySet::new(open);
     blocks.sort_by(|a, b| (&a.kind, &a.key).cmp(&(&b.kind, &b.key)));
     blocks.dedup();
     Ok(Done {
         target: None,
         origin: None,
-        data: Some(serde_json::to_value(&data).map_err(|error| Halt::Bug(error.to_string()))?),
+        data: Some(data.json()?),
         rest: rest(&failed, waits.into_values().collect(), blocks),
     })
+}
+
+/// What is there of a row of ours, or will be once it is written.
+fn written(plan: &Planned) -> Written {
+    (plan.key.clone(), Some(RowDigest::of(&plan.now)))
 }
 
 fn comes(plan: &Planned) -> bool {
@@ -187,13 +232,14 @@ pub(crate) fn add_failed(
     }
     // The refused rows are not there.
     if let Some(json) = done.data.take() {
-        let mut data: SpanDone =
-            serde_json::from_value(json).map_err(|error| Halt::Bug(error.to_string()))?;
+        let mut data = SpanDone::of(&json)?;
         let gone: std::collections::HashSet<_> = refused.iter().map(|(key, _)| key).collect();
-        let kept = data.inserted.keys()?;
-        data.inserted = KeySet::new(kept.iter().filter(|key| !gone.contains(key)));
-        done.data =
-            Some(serde_json::to_value(&data).map_err(|error| Halt::Bug(error.to_string()))?);
+        let mut kept = data.rows()?;
+        kept.retain(|(key, _)| !gone.contains(key));
+        data.set_rows(kept);
+        let open = data.open.keys()?;
+        data.open = KeySet::new(open.iter().filter(|key| !gone.contains(key)));
+        done.data = Some(data.json()?);
     }
     Ok(())
 }

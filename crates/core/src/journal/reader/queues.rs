@@ -80,6 +80,26 @@ impl Reader {
             .map_err(Error::sqlite("look for units to take back"))
     }
 
+    /// Units of a kind (in one scope, or in all) that have left an effect in the target, whatever
+    /// their condition, with numbers above `after`. A plan weighs also those that no undo may
+    /// touch now: what they left is there and may keep other things from going.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn with_effect(
+        &self,
+        kind: &Kind,
+        scope: Option<&str>,
+        after: UnitId,
+        limit: usize,
+    ) -> Result<Vec<Unit>, Error> {
+        let sql = format!(
+            "{UNIT} WHERE +u.kind = ?1 AND u.done_seq IS NOT NULL
+             AND (?2 IS NULL OR u.scope = ?2) AND u.id > ?3 ORDER BY u.id LIMIT ?4"
+        );
+        units(&self.lock(), &sql, params![kind.as_str(), scope, after.0, limit as i64])
+    }
+
     /// Units that a step has left with an intent and without a known outcome, with numbers above
     /// `after`. Effects and undos are told apart: each is probed by its own worker.
     ///
