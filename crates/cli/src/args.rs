@@ -121,6 +121,19 @@ pub(crate) enum Command {
     /// not be checked. Rows that only the target has are counted, and are no fault.
     #[command(after_help = "Example:\n  rehome verify --combined differences.txt")]
     Verify(Verify),
+    /// Take the migration back: the journal, replayed backwards
+    ///
+    /// Rows that rehome inserted go, rows that it replaced get their earlier values, children before
+    /// their parents; then the accounts that it created go. Accounts that were there before live on.
+    /// Nothing goes that somebody has used or changed since: that is stuck, and `rehome failures`
+    /// lists it with the difference. May be interrupted and given again; afterwards `rehome run`
+    /// goes forth again.
+    #[command(
+        after_help = "Examples:\n  rehome rollback --dry-run          what would go, and what \
+                            would stay\n  rehome rollback --to mapped        the rows, not the \
+                            accounts\n  rehome rollback --only ada@example.com"
+    )]
+    Rollback(Rollback),
     /// Serve Clerk and D1 on 127.0.0.1, to rehearse against
     ///
     /// A development instance full of varied users, an empty production instance, and two D1
@@ -187,6 +200,34 @@ pub(crate) struct Run {
 fn stage(word: &str) -> Result<Stage, String> {
     let words: Vec<_> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
     Stage::from_word(word).ok_or_else(|| format!("one of {}", words.join(", ")))
+}
+
+/// `rollback`
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// Take units back to this state, and no further
+    #[arg(long, value_name = "STATE", value_parser = earlier_stage, default_value = "exported")]
+    pub(crate) to: Stage,
+    /// Take back only these users (source id or e-mail address) and their rows
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    pub(crate) only: Vec<String>,
+    /// Say what would go and what would stay, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Delete also accounts that were used or changed since, of which there are N; and remove also
+    /// rows that were changed
+    #[arg(long, value_name = "N")]
+    pub(crate) force: Option<u64>,
+    /// Start without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+fn earlier_stage(word: &str) -> Result<Stage, String> {
+    match stage(word)? {
+        Stage::Verified => Err("one of exported, created, mapped, imported".to_owned()),
+        to @ (Stage::Exported | Stage::Created | Stage::Mapped | Stage::Imported) => Ok(to),
+    }
 }
 
 /// `status`

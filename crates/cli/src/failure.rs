@@ -204,6 +204,12 @@ fn migration(error: &Error) -> (u8, Option<String>) {
         Error::StalePlan(_) => {
             (exit::REFUSED, hint("look again with `rehome plan --out FILE`, then run that"))
         }
+        Error::ForceCount { found, .. } => (
+            exit::REFUSED,
+            Some(format!(
+                "`rehome rollback --dry-run` names them; `--force {found}` deletes them with the rest"
+            )),
+        ),
         Error::UnknownKey(_) => {
             (exit::USAGE, hint("name a unit by its source id, its target id or its e-mail address"))
         }

@@ -66,13 +66,16 @@ fn start(context: &Context, command: Command) -> Result<u8, Failure> {
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
-    use commands::{check, demo, emulate, init, map, plan, run, shell, status, units, verify};
+    use commands::{
+        check, demo, emulate, init, map, plan, rollback, run, shell, status, units, verify,
+    };
     use signals::unless_interrupted;
     match command {
         Command::Init(arguments) => init::init(context, &arguments),
         Command::Check => unless_interrupted(check::check(context)).await,
         Command::Plan(arguments) => unless_interrupted(plan::plan(context, &arguments)).await,
         Command::Run(arguments) => run::run(context, &arguments).await,
+        Command::Rollback(arguments) => rollback::rollback(context, &arguments).await,
         Command::Status(arguments) => unless_interrupted(status::status(context, &arguments)).await,
         Command::Show(arguments) => units::show(context, &arguments),
         Command::Failures(arguments) => units::failures(context, &arguments),

@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
-use rehome_migration::document::{CheckDoc, FailureDoc, MapDoc, PlanDoc, Status, UnitDoc, Verdict};
+use rehome_migration::document::{
+    CheckDoc, FailureDoc, MapDoc, PlanDoc, RollbackDoc, Status, UnitDoc, Verdict,
+};
 use schemars::{JsonSchema, schema_for};
 
 use crate::failure::ErrorLine;
@@ -26,6 +28,7 @@ fn the_published_schemas_are_those_of_the_code() {
         ("failures", text::<Vec<FailureDoc>>("rehome failures --json")),
         ("map", text::<Vec<MapDoc>>("rehome map --format json")),
         ("plan", text::<PlanDoc>("rehome plan --json")),
+        ("rollback", text::<RollbackDoc>("rehome rollback --dry-run --json")),
         ("run", text::<Line>("a line of rehome run --json")),
         ("show", text::<UnitDoc>("a line of rehome show --json")),
         ("status", text::<Status>("rehome status --json")),

@@ -224,6 +224,7 @@ fn refusal(code: &str, error: &Error) -> Finding {
         | Error::Journal(_)
         | Error::Refused(_)
         | Error::StalePlan(_)
+        | Error::ForceCount { .. }
         | Error::UnknownKey(_)
         | Error::NotNow { .. } => "correct it in the configuration, then check again".to_owned(),
     };

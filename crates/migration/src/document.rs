@@ -172,6 +172,72 @@ pub struct UnitDoc {
     pub history: Vec<HistoryDoc>,
 }
 
+/// What a rollback does with the users.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct UsersBack {
+    /// Accounts that this migration created and that go.
+    pub delete: u64,
+    /// Users whose account was there before, or whose account stays because only later stages are
+    /// taken back.
+    pub keep: u64,
+    /// Created accounts that are not there any more.
+    pub gone: u64,
+    /// Created accounts that somebody has used or changed since, and that stay.
+    pub refused: u64,
+    /// Of the accounts that go: how many somebody has used or changed, and `--force` named.
+    pub forced: u64,
+}
+
+/// What a rollback does with the rows of one table.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RowsBack {
+    /// Rows that go.
+    pub remove: u64,
+    /// Earlier rows that come back.
+    pub restore: u64,
+    /// Rows that this migration wrote and that are not there any more.
+    pub gone: u64,
+    /// Rows that nobody asked for.
+    pub left: u64,
+    /// Rows that stay though they were asked for, by the reason.
+    pub kept: BTreeMap<String, u64>,
+}
+
+/// Something that stays though its undoing was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RefusalDoc {
+    /// `user`, or the table.
+    pub what: String,
+    /// The source id, or the row's key in the target.
+    pub key: String,
+    /// A stable word to group by.
+    pub code: String,
+    /// What keeps it.
+    pub message: String,
+}
+
+/// `rollback --json`, `rollback --dry-run --json`
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RollbackDoc {
+    /// The migration's name.
+    pub migration: String,
+    /// The state to which units go back.
+    pub to: String,
+    /// Whether this only says what would happen.
+    pub dry_run: bool,
+    /// Units of which it is not known yet whether their last request happened; a rollback asks
+    /// for them first.
+    pub in_doubt: u64,
+    /// Users.
+    pub users: UsersBack,
+    /// By table.
+    pub tables: BTreeMap<String, RowsBack>,
+    /// What stays, by name: the first thousand.
+    pub refusals: Vec<RefusalDoc>,
+    /// How many more stay.
+    pub more_refusals: u64,
+}
+
 /// How one table compares.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TableVerdict {

@@ -45,6 +45,14 @@ pub enum Error {
     /// The plan was made for something else than what is there now.
     #[error("the plan is stale: {0}")]
     StalePlan(String),
+    /// The number given with a force is not the number of what it would force.
+    #[error("{found} accounts have been used or changed since they were created, not {given}")]
+    ForceCount {
+        /// What was given.
+        given: u64,
+        /// How many there are.
+        found: u64,
+    },
     /// No unit goes by this name.
     #[error("the journal knows nothing by the name {0:?}")]
     UnknownKey(String),

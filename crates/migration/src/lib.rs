@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test stands outside the walls"))]
 
+mod attached;
 mod check;
 pub mod config;
 mod connect;
@@ -23,15 +24,19 @@ mod memory;
 mod observed;
 mod passage;
 mod plan;
+mod requests;
+mod rollback;
 mod run;
 mod settle;
 mod undeclared;
 mod verify;
 pub mod wiring;
+mod workers;
 
 pub use check::check;
 pub use config::{Config, ConfigError, SecretRef};
 pub use connect::Keys;
 pub use error::Error;
 pub use observed::Observed;
+pub use rollback::{RollbackEnd, RollbackOptions, rollback, rollback_plan};
 pub use run::{RunEnd, RunOptions, run};

@@ -1,31 +1,21 @@
 //! A run: the same call starts a migration and resumes it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use rehome_clerk::{CreateUsers, MapUsers, USER, UserSource};
+use rehome_clerk::USER;
 use rehome_core::clock::Clock;
-use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
-use rehome_core::journal::{Change, Journal, Reader, Selection};
+use rehome_core::engine::{Finish, Interrupt};
+use rehome_core::journal::{Journal, Selection};
 use rehome_core::progress::Watcher;
-use rehome_core::{Knowledge, Stage};
-use rehome_records::import::{ImportSpans, SettleMentions};
-use rehome_records::span::SpanSource;
-use rehome_records::{ReadDatabase, WriteDatabase};
+use rehome_core::{Condition, Stage, UnitId};
 
 use crate::config::Config;
-use crate::connect::{Databases, Keys, Remotes, Writing};
-use crate::document::{PlanDoc, RequestCounts, Severity, Status, Verdict};
+use crate::connect::{Keys, Remotes, Writing};
+use crate::document::{PlanDoc, Severity, Status, Verdict};
 use crate::error::Error;
-use crate::ledger::{self, REQUESTS};
-use crate::passage::Passage;
-use crate::{finding, plan, settle, undeclared};
-
-/// How many spans are written at once. The target has one writer; the next span is read and
-/// judged beside it anyway.
-const SPANS_AT_ONCE: usize = 1;
-/// How often the number of requests is journaled during a run.
-const TICK: Duration = Duration::from_secs(15);
+use crate::requests::{Counter, Ticking};
+use crate::workers::Workers;
+use crate::{finding, ledger, plan, settle, undeclared};
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -102,15 +92,15 @@ pub async fn run(
     if !begun {
         refuse_undeclared(config, &remotes).await?;
     }
-    let (setup, writing) = (remotes.setup(config), config.wiring().journal());
-    let journal = Journal::open_with(&path, &setup, Arc::clone(&clock), writing)?;
+    let (setup, mode) = (remotes.setup(config), config.wiring().journal());
+    let journal = Journal::open_with(&path, &setup, Arc::clone(&clock), mode)?;
     let journal = Arc::new(journal);
     let writing = remotes.writing(config, keys).await?;
     let reader = Arc::new(journal.reader()?);
     let counter = Arc::new(Counter::new(&remotes, &writing, &reader)?);
-    let ticking = Ticking(tokio::spawn(tick(Arc::clone(&counter), Arc::clone(&journal))));
+    let ticking = Ticking::start(&counter, &journal);
     let result =
-        go(config, &remotes, writing, &options, &journal, &watcher, interrupt, &clock).await;
+        go(config, &remotes, &writing, &options, &journal, &watcher, interrupt, &clock).await;
     drop(ticking);
     // Also after an error, so that the next status tells what was sent.
     counter.note(&journal).await?;
@@ -126,7 +116,7 @@ pub async fn run(
 }
 
 /// Everything that speaks against writing at all.
-fn refuse(remotes: &Remotes) -> Result<(), Error> {
+pub(crate) fn refuse(remotes: &Remotes) -> Result<(), Error> {
     let mut findings: Vec<_> = remotes
         .databases
         .iter()
@@ -144,38 +134,31 @@ fn refuse(remotes: &Remotes) -> Result<(), Error> {
 async fn go(
     config: &Config,
     remotes: &Remotes,
-    writing: Writing,
+    writing: &Writing,
     options: &RunOptions,
     journal: &Arc<Journal>,
     watcher: &Watcher,
     interrupt: &Interrupt,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Finish, Option<Verdict>), Error> {
-    let Writing { users, database } = writing;
-    let selection = options.selection();
-    let knowledge: Arc<dyn Knowledge> = Arc::new(journal.reader()?.select(selection.clone()));
-    let seed = clock.now().as_millisecond().unsigned_abs();
-    let settings = Settings { selection, seed, ..Settings::default() };
-    let mut engine = Engine::new(Arc::clone(journal), Arc::clone(watcher), settings)
-        .source(Arc::new(UserSource::new(remotes.source.reader.clone())));
-    if options.until >= Stage::Created {
-        engine = engine.transition(Arc::new(CreateUsers::new(
-            users,
-            Arc::clone(&knowledge),
-            config.users.policy(),
-            Arc::clone(clock),
-        )));
+    let workers = Workers {
+        config,
+        remotes,
+        writing,
+        journal,
+        watcher,
+        clock,
+        selection: options.selection(),
+    };
+    // A rollback that was killed may have left undos of which nobody knows whether they happened.
+    if undo_in_doubt(journal)? {
+        let engine = workers.with_undo_doubts(workers.engine(true));
+        if engine.run(interrupt).await? == Finish::Interrupted {
+            return Ok((Finish::Interrupted, None));
+        }
     }
-    if options.until >= Stage::Mapped {
-        engine = engine.transition(Arc::new(MapUsers::new(
-            remotes.target.reader.clone(),
-            Arc::clone(&knowledge),
-            config.users.policy(),
-        )));
-    }
-    if options.until >= Stage::Imported {
-        engine = importing(engine, config, remotes, database, &knowledge);
-    }
+    let engine = workers.with_sources(workers.engine(false), options.until);
+    let engine = workers.with_forth(engine, options.until)?;
     let finish = engine.run(interrupt).await?;
     if finish == Finish::Interrupted || options.until < Stage::Verified {
         return Ok((finish, None));
@@ -189,31 +172,10 @@ async fn go(
     Ok((finish, verdict))
 }
 
-/// Adds what moves rows, or the passage of users when there are none.
-fn importing(
-    engine: Engine,
-    config: &Config,
-    remotes: &Remotes,
-    database: Option<Arc<dyn WriteDatabase>>,
-    knowledge: &Arc<dyn Knowledge>,
-) -> Engine {
-    let (Some(databases), Some(target), Some(records)) =
-        (&remotes.databases, database, &config.records)
-    else {
-        return engine.transition(Arc::new(Passage::new(USER)));
-    };
-    let Databases { source, layout, .. } = databases;
-    engine
-        .source(Arc::new(SpanSource::new(Arc::clone(source), Arc::clone(layout))))
-        .transition(Arc::new(ImportSpans::new(
-            Arc::clone(source),
-            target,
-            Arc::clone(knowledge),
-            Arc::clone(layout),
-            records.on_unmapped,
-            SPANS_AT_ONCE,
-        )))
-        .transition(Arc::new(SettleMentions::new(USER, Arc::clone(knowledge))))
+/// Whether an earlier rollback left undos without a known outcome.
+pub(crate) fn undo_in_doubt(journal: &Journal) -> Result<bool, Error> {
+    let doubt = [Condition::Undoing, Condition::UndoInDoubt];
+    Ok(!journal.reader()?.in_condition(&doubt, UnitId(0), 1)?.is_empty())
 }
 
 /// Looks for undeclared ids before a first run writes anything.

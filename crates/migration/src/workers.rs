@@ -17,13 +17,13 @@ use rehome_core::{Knowledge, Stage, Transition, UnitId};
 use rehome_records::WriteDatabase;
 use rehome_records::import::{ImportSpans, SettleMentions};
 use rehome_records::span::{SPAN, SpanSource};
-use rehome_records::undo::{DetachSpans, RowPlan, RowStep, UndoSpans};
+use rehome_records::undo::{DetachSpans, RowPlan, SettleUndos, UndoSpans};
 
-use crate::attached::Rows;
+use crate::attached::TargetRows;
 use crate::config::{Config, RecordsConfig};
 use crate::connect::{Databases, Remotes, Writing};
 use crate::error::Error;
-use crate::passage::{Passage, Return};
+use crate::passage::Passage;
 
 /// How many spans are written at once. The target has one writer; the next span is read and
 /// judged beside it anyway.
@@ -86,7 +86,7 @@ impl<'a> Workers<'a> {
         }
         if until >= Stage::Imported {
             match self.records() {
-                None => workers.push(Arc::new(Passage::new(USER))),
+                None => workers.push(Arc::new(Passage::forth(USER))),
                 Some(Records { databases, target, config }) => {
                     workers.push(Arc::new(ImportSpans::new(
                         Arc::clone(&databases.source),
@@ -103,59 +103,70 @@ impl<'a> Workers<'a> {
         Ok(self.with(engine, workers))
     }
 
-    /// The worker of one step of the way back through the rows, as `plan` has it.
-    pub(crate) fn with_rows_back(
-        &self,
-        engine: Engine,
-        plan: &Arc<RowPlan>,
-        step: &RowStep,
-    ) -> Engine {
-        let Some(Records { databases, target, .. }) = self.records() else {
-            return engine;
-        };
-        let (target, layout) = (Arc::clone(target), Arc::clone(&databases.layout));
-        let plan = Arc::clone(plan);
-        let worker: Arc<dyn Transition> = match step {
-            RowStep::Detach { table } => {
-                Arc::new(DetachSpans::new(target, layout, plan, table.clone()))
-            }
-            RowStep::Remove { table } => {
-                Arc::new(UndoSpans::new(target, layout, plan, table.clone()))
-            }
-        };
-        self.with(engine, vec![worker])
+    /// The worker that removes the spans of one table as `plan` has it; `None` without databases.
+    pub(crate) fn removing(&self, plan: &Arc<RowPlan>, table: &str) -> Option<Arc<UndoSpans>> {
+        let target = Arc::clone(self.records()?.target);
+        Some(Arc::new(UndoSpans::new(target, Arc::clone(plan), table, SPANS_AT_ONCE)))
     }
 
-    /// The workers that take users back to `to`, after their rows: below `created` by deleting
-    /// the accounts that this migration created, those of `forced` also when they were used.
+    /// The worker that empties the references of one table within a circle.
+    pub(crate) fn detaching(&self, plan: &Arc<RowPlan>, table: &str) -> Option<Arc<DetachSpans>> {
+        let target = Arc::clone(self.records()?.target);
+        Some(Arc::new(DetachSpans::new(target, Arc::clone(plan), table, SPANS_AT_ONCE)))
+    }
+
+    /// What settles undos of both kinds that an earlier rollback left in doubt.
+    pub(crate) fn with_undo_doubts(&self, engine: Engine) -> Engine {
+        let mut workers = vec![self.deleting(None, [])];
+        if let Some(Records { databases, .. }) = self.records() {
+            let (target, layout) = (Arc::clone(&databases.target), Arc::clone(&databases.layout));
+            workers.push(Arc::new(SettleUndos::new(target, layout)));
+        }
+        self.with(engine, workers)
+    }
+
+    /// What takes users back to `to`, after their rows: to `exported` by deleting the accounts
+    /// that this migration created, those of `forced` also when they were used.
     pub(crate) fn with_users_back(
         &self,
         engine: Engine,
         to: Stage,
+        plan: Option<&Arc<RowPlan>>,
         forced: impl IntoIterator<Item = UnitId>,
     ) -> Engine {
-        let worker: Arc<dyn Transition> = if to == Stage::Exported {
-            let attached: Arc<dyn Attached> = match self.records() {
-                None => Arc::new(Unattached),
-                Some(Records { databases, target, .. }) => {
-                    Arc::new(Rows::new(Arc::clone(target), Arc::clone(&databases.layout)))
-                }
-            };
-            let policy = self.config.users.policy();
-            let clock = Arc::clone(self.clock);
-            Arc::new(DeleteUsers::new(self.writing.users(), policy, attached, clock).forcing(forced))
-        } else {
-            Arc::new(Return::new(USER, to))
+        let worker = match to {
+            Stage::Exported => self.deleting(plan, forced),
+            Stage::Created | Stage::Mapped | Stage::Imported | Stage::Verified => {
+                Arc::new(Passage::back(USER, to))
+            }
         };
         self.with(engine, vec![worker])
     }
 
-    /// What takes spans from `verified` to `imported`: nothing but the claim goes.
-    pub(crate) fn with_spans_unverified(&self, engine: Engine) -> Engine {
-        self.with(engine, vec![Arc::new(Return::new(SPAN, Stage::Imported))])
+    fn deleting(
+        &self,
+        plan: Option<&Arc<RowPlan>>,
+        forced: impl IntoIterator<Item = UnitId>,
+    ) -> Arc<dyn Transition> {
+        let attached: Arc<dyn Attached> = match self.records() {
+            None => Arc::new(Unattached),
+            Some(Records { databases, target, .. }) => {
+                let (target, layout) = (Arc::clone(target), Arc::clone(&databases.layout));
+                Arc::new(TargetRows::new(target, layout, plan.cloned()))
+            }
+        };
+        let policy = self.config.users.policy();
+        let clock = Arc::clone(self.clock);
+        Arc::new(DeleteUsers::new(self.writing.users(), policy, attached, clock).forcing(forced))
     }
 
-    fn with(&self, engine: Engine, workers: Vec<Arc<dyn Transition>>) -> Engine {
+    /// What takes spans from `verified` to `imported`: nothing but the claim goes.
+    pub(crate) fn with_spans_unverified(&self, engine: Engine) -> Engine {
+        self.with(engine, vec![Arc::new(Passage::back(SPAN, Stage::Imported))])
+    }
+
+    /// Adds workers, each by way of the wiring.
+    pub(crate) fn with(&self, engine: Engine, workers: Vec<Arc<dyn Transition>>) -> Engine {
         let wiring = self.config.wiring();
         workers.into_iter().fold(engine, |engine, worker| engine.transition(wiring.worker(worker)))
     }

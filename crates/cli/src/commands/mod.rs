@@ -7,6 +7,7 @@ pub(crate) mod emulate;
 pub(crate) mod init;
 pub(crate) mod map;
 pub(crate) mod plan;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod shell;
 pub(crate) mod status;

@@ -5,6 +5,7 @@ pub(crate) mod failures;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod progress;
+pub(crate) mod rollback;
 pub(crate) mod status;
 pub(crate) mod style;
 pub(crate) mod table;

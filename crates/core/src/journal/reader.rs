@@ -105,6 +105,17 @@ impl Reader {
         query(&self.lock()).map_err(Error::sqlite(doing))
     }
 
+    /// Writes a copy of the whole journal to `path`, where nothing may be yet: as it is at this
+    /// moment, also while a run writes. For rehearsals.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the copy not be written.
+    #[allow(clippy::disallowed_methods, reason = "the journal is one of the rooms where SQL runs")]
+    pub fn copy_to(&self, path: &Path) -> Result<(), Error> {
+        let path = path.to_string_lossy();
+        self.read("copy it", |conn| conn.execute("VACUUM INTO ?1", [path]).map(drop))
+    }
+
     /// What the journal is bound to.
     ///
     /// # Errors

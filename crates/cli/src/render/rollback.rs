@@ -1,0 +1,83 @@
+//! The page of `rollback`: what goes, what comes back, what stays and why.
+
+use std::collections::BTreeMap;
+
+use rehome_migration::document::{RefusalDoc, RollbackDoc};
+
+use super::amount;
+use super::style::Style;
+use super::table::table;
+
+/// So many refusals of a code are named on a page; `--json` names a thousand in all.
+const NAMED: usize = 5;
+
+/// What would go, or what went and was to go.
+pub(crate) fn page(document: &RollbackDoc, style: Style) -> String {
+    let would = |future: &str, past: &str| {
+        if document.dry_run { future.to_owned() } else { past.to_owned() }
+    };
+    let mut text = format!(
+        "{}\n\n",
+        style.bold(&format!(
+            "{} back to `{}`{}",
+            document.migration,
+            document.to,
+            if document.dry_run { ": what would happen" } else { "" }
+        ))
+    );
+    if document.in_doubt > 0 {
+        text += &format!(
+            "{} in doubt; a rollback finds out first, and then these numbers may change\n\n",
+            amount::of(document.in_doubt, "unit")
+        );
+    }
+    let users = &document.users;
+    let mut line = |number: u64, what: &str| {
+        if number > 0 {
+            text += &format!("  {:>10}  {what}\n", amount::count(number));
+        }
+    };
+    line(users.delete, &would("accounts would be deleted", "accounts to delete"));
+    line(users.forced, "of them were used or changed since, and are forced");
+    line(users.keep, "users whose account stays as it is");
+    line(users.gone, "accounts are not there any more");
+    line(users.refused, "accounts stay: somebody has used or changed them since");
+    if !document.tables.is_empty() {
+        let rows: Vec<Vec<String>> = document
+            .tables
+            .iter()
+            .map(|(name, rows)| {
+                let kept: u64 = rows.kept.values().sum();
+                [name.clone()]
+                    .into_iter()
+                    .chain([rows.remove, rows.restore, rows.gone, kept].map(amount::count))
+                    .collect()
+            })
+            .collect();
+        let header = ["table", "removed", "given back", "gone already", "stay"];
+        text += &format!("\n{}\n", table(&header, &[1, 2, 3, 4], &rows));
+    }
+    text += &refusals(document, style);
+    text.trim_end().to_owned()
+}
+
+fn refusals(document: &RollbackDoc, style: Style) -> String {
+    let mut by_code: BTreeMap<&str, Vec<&RefusalDoc>> = BTreeMap::new();
+    for refusal in &document.refusals {
+        by_code.entry(&refusal.code).or_default().push(refusal);
+    }
+    let mut text = String::new();
+    for (code, named) in by_code {
+        text += &format!("\n{} ({})\n", style.yellow(code), amount::count(named.len() as u64));
+        for refusal in named.iter().take(NAMED) {
+            text += &format!("  {} {}: {}\n", refusal.what, refusal.key, refusal.message);
+        }
+        if named.len() > NAMED {
+            text += &format!("  and {} more\n", named.len() - NAMED);
+        }
+    }
+    if document.more_refusals > 0 {
+        text += &format!("\n{} more stay\n", amount::count(document.more_refusals));
+    }
+    text
+}

@@ -1,0 +1,292 @@
+//! The way back: the journal is replayed backwards, rows before accounts.
+//!
+//! 1. What any earlier run or rollback left in doubt is settled by probes.
+//! 2. Every created account is judged: one that somebody has used or changed since is *stuck*,
+//!    and its rows stay with it, unless the caller forces it and names how many there are.
+//! 3. Every row is weighed ([`rehome_records::undo::RowPlan`]): only what is still as this
+//!    migration left it goes.
+//! 4. Rows go, children before parents; earlier rows come back.
+//! 5. Accounts go; adopted ones live on.
+//!
+//! Each step is a lane of the engine like any other: it can be killed and resumed. Steps 2 and 3
+//! only read, so a dry run is the same two steps on a copy of the journal.
+
+mod weigh;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rehome_core::clock::Clock;
+use rehome_core::engine::{Engine, Finish, Interrupt};
+use rehome_core::journal::{self, Change, Journal, Reader, Selection};
+use rehome_core::progress::Watcher;
+use rehome_core::{Condition, Stage, Transition, UnitId};
+use rehome_records::undo::{RowPlan, RowStep, stages};
+use serde_json::json;
+
+use crate::config::Config;
+use crate::connect::{Keys, Remotes};
+use crate::document::{RollbackDoc, Status};
+use crate::error::Error;
+use crate::requests::{Counter, Ticking};
+use crate::workers::Workers;
+use crate::{ledger, run};
+
+use weigh::{Weighed, Weighing};
+
+/// How far back, and what of it.
+#[derive(Clone, Debug)]
+pub struct RollbackOptions {
+    /// Where units are taken back to; never `verified`.
+    pub to: Stage,
+    /// Only these users, by source id or address, and their rows.
+    pub only: Vec<String>,
+    /// Also accounts (and rows) that were used or changed since, of which there are so many.
+    pub force: Option<u64>,
+}
+
+impl Default for RollbackOptions {
+    fn default() -> Self {
+        Self { to: Stage::Exported, only: Vec::new(), force: None }
+    }
+}
+
+impl RollbackOptions {
+    fn selection(&self) -> Selection {
+        if self.only.is_empty() {
+            return Selection::All;
+        }
+        let names = self.only.iter().flat_map(|key| ledger::names(key)).collect();
+        Selection::Only { kind: rehome_clerk::USER, names }
+    }
+}
+
+/// How a rollback ended.
+#[derive(Clone, Debug)]
+pub struct RollbackEnd {
+    /// Whether it came to its end or was interrupted.
+    pub finish: Finish,
+    /// What it set out to do; `None` when it was interrupted before that was known.
+    pub plan: Option<RollbackDoc>,
+    /// Where everything stands now.
+    pub status: Status,
+    /// Units that could not be taken back safely.
+    pub stuck: u64,
+}
+
+/// Says what a rollback would do, and writes nothing but a copy of the journal in the system's
+/// folder for temporary files (removed at the end).
+///
+/// # Errors
+/// When there is no journal, when it belongs to another migration, when a remote cannot be read,
+/// or [`Error::ForceCount`].
+pub async fn rollback_plan(
+    config: &Config,
+    keys: &Keys,
+    options: &RollbackOptions,
+    watcher: &Watcher,
+    clock: Arc<dyn Clock>,
+) -> Result<RollbackDoc, Error> {
+    let reader = Reader::open(&config.journal_path())?;
+    let remotes = Remotes::connect(config, keys, &clock).await?;
+    let setup = remotes.setup(config);
+    let differences = reader.setup()?.unwrap_or_default().differences(&setup);
+    if !differences.is_empty() {
+        return Err(journal::Error::OtherMigration { differences }.into());
+    }
+    let scratch = scratch()?;
+    let copy = scratch.path().join("journal");
+    reader.copy_to(&copy)?;
+    let journal = Journal::open_with(&copy, &setup, Arc::clone(&clock), config.wiring().journal())?;
+    known(&reader, options)?;
+    let weighing = Weighing {
+        config,
+        remotes: &remotes,
+        journal: &journal,
+        watcher,
+        options,
+        selection: options.selection(),
+    };
+    let Weighed { mut document, .. } = weighing.weigh(scratch.path()).await?;
+    document.dry_run = true;
+    Ok(document)
+}
+
+/// Takes the migration back, or goes on with that.
+///
+/// # Errors
+/// Journal errors, [`Error::ForceCount`] before anything is written, [`Error::Halt`] when it
+/// cannot go on. After every error the same call resumes.
+pub async fn rollback(
+    config: &Config,
+    keys: &Keys,
+    options: &RollbackOptions,
+    watcher: &Watcher,
+    interrupt: &Interrupt,
+    clock: Arc<dyn Clock>,
+) -> Result<RollbackEnd, Error> {
+    let path = config.journal_path();
+    if !ledger::has_begun(config) {
+        // Says what is wrong with it; one that is empty holds nothing to take back.
+        drop(Reader::open(&path)?);
+        return Err(journal::Error::Missing(path).into());
+    }
+    let remotes = Remotes::connect(config, keys, &clock).await?;
+    run::refuse(&remotes)?;
+    let (setup, mode) = (remotes.setup(config), config.wiring().journal());
+    let journal = Arc::new(Journal::open_with(&path, &setup, Arc::clone(&clock), mode)?);
+    let reader = Arc::new(journal.reader()?);
+    known(&reader, options)?;
+    let writing = remotes.writing(config, keys).await?;
+    let counter = Arc::new(Counter::new(&remotes, &writing, &reader)?);
+    let ticking = Ticking::start(&counter, &journal);
+    let workers = Workers {
+        config,
+        remotes: &remotes,
+        writing: &writing,
+        journal: &journal,
+        watcher,
+        clock: &clock,
+        selection: options.selection(),
+    };
+    let mut plan = None;
+    let result = Way { workers, options, interrupt }.go(&mut plan).await;
+    drop(ticking);
+    counter.note(&journal).await?;
+    let finish = result?;
+    let status = ledger::status_of(config, &reader, None, clock.now())?;
+    let stuck = status.units.values().map(|counts| counts.stuck).sum();
+    Ok(RollbackEnd { finish, plan, status, stuck })
+}
+
+/// That every name is one of the journal's.
+fn known(reader: &Reader, options: &RollbackOptions) -> Result<(), Error> {
+    for key in &options.only {
+        if reader.find(&ledger::names(key))?.is_empty() {
+            return Err(Error::UnknownKey(key.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn scratch() -> Result<tempfile::TempDir, Error> {
+    tempfile::Builder::new().prefix("rehome-rollback-").tempdir().map_err(|source| {
+        journal::Error::File {
+            doing: "create a scratch folder in",
+            path: std::env::temp_dir(),
+            source,
+        }
+        .into()
+    })
+}
+
+/// One rollback on its way.
+struct Way<'a> {
+    workers: Workers<'a>,
+    options: &'a RollbackOptions,
+    interrupt: &'a Interrupt,
+}
+
+impl Way<'_> {
+    async fn go(&self, plan: &mut Option<RollbackDoc>) -> Result<Finish, Error> {
+        let Workers { config, remotes, journal, watcher, .. } = self.workers;
+        let detail = json!({
+            "to": self.options.to.as_str(),
+            "only": self.options.only.len(),
+            "force": self.options.force,
+        });
+        journal.submit(vec![Change::Note { event: "rollback", detail }]).await?;
+        if self.settle().await? == Finish::Interrupted {
+            return Ok(Finish::Interrupted);
+        }
+        let scratch = scratch()?;
+        let weighing = Weighing {
+            config,
+            remotes,
+            journal: journal.as_ref(),
+            watcher,
+            options: self.options,
+            selection: self.workers.selection.clone(),
+        };
+        let weighed = tokio::select! {
+            weighed = weighing.weigh(scratch.path()) => weighed?,
+            () = self.interrupt.thrown() => return Ok(Finish::Interrupted),
+        };
+        *plan = Some(weighed.document);
+        if let Some(rows) = &weighed.rows
+            && self.rows(rows).await? == Finish::Interrupted
+        {
+            return Ok(Finish::Interrupted);
+        }
+        if self.options.to == Stage::Imported {
+            let engine = self.workers.with_spans_unverified(self.workers.engine(false));
+            if self.run(engine).await? == Finish::Interrupted {
+                return Ok(Finish::Interrupted);
+            }
+        }
+        let engine = self.workers.engine(false);
+        let (to, rows) = (self.options.to, weighed.rows.as_ref());
+        self.run(self.workers.with_users_back(engine, to, rows, weighed.forced)).await
+    }
+
+    /// Finds out what became of every request whose answer nobody has.
+    async fn settle(&self) -> Result<Finish, Error> {
+        let forth = [Condition::Intended, Condition::InDoubt];
+        let reader = self.workers.journal.reader()?;
+        if !reader.in_condition(&forth, UnitId(0), 1)?.is_empty() {
+            let engine = self.workers.with_forth(self.workers.engine(true), Stage::Imported)?;
+            if self.run(engine).await? == Finish::Interrupted {
+                return Ok(Finish::Interrupted);
+            }
+        }
+        if run::undo_in_doubt(self.workers.journal)? {
+            return self.run(self.workers.with_undo_doubts(self.workers.engine(true))).await;
+        }
+        Ok(Finish::Quiescent)
+    }
+
+    /// Takes the rows back, table by table.
+    async fn rows(&self, plan: &Arc<RowPlan>) -> Result<Finish, Error> {
+        let Some(databases) = &self.workers.remotes.databases else {
+            return Ok(Finish::Quiescent);
+        };
+        for step in stages(&databases.layout) {
+            let finish = match step {
+                RowStep::Detach { table } => match self.workers.detaching(plan, &table) {
+                    Some(worker) => self.run_with(worker).await?,
+                    None => Finish::Quiescent,
+                },
+                RowStep::Remove { table } => self.remove(plan, &table).await?,
+            };
+            if finish == Finish::Interrupted {
+                return Ok(Finish::Interrupted);
+            }
+        }
+        Ok(Finish::Quiescent)
+    }
+
+    async fn remove(&self, plan: &Arc<RowPlan>, table: &str) -> Result<Finish, Error> {
+        let Some(worker) = self.workers.removing(plan, table) else {
+            return Ok(Finish::Quiescent);
+        };
+        loop {
+            let finish = self.run_with(Arc::clone(&worker) as Arc<dyn Transition>).await?;
+            if finish == Finish::Interrupted || !worker.again() {
+                return Ok(finish);
+            }
+        }
+    }
+
+    async fn run_with(&self, worker: Arc<dyn Transition>) -> Result<Finish, Error> {
+        self.run(self.workers.with(self.workers.engine(false), vec![worker])).await
+    }
+
+    async fn run(&self, engine: Engine) -> Result<Finish, Error> {
+        Ok(engine.run(self.interrupt).await?)
+    }
+}
+
+/// Where the working file of the rows' plan stands.
+fn row_scratch(folder: &Path) -> std::path::PathBuf {
+    folder.join("rows")
+}
