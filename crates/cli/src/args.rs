@@ -8,6 +8,10 @@ use rehome_core::Stage;
 
 use crate::exit;
 
+mod journal;
+
+pub(crate) use journal::{Journal, Log};
+
 /// Move a user base from one Clerk instance to another, with every database row that points at it.
 ///
 /// Every step is journaled before and after it happens. A run may be killed at any instant; the
@@ -121,6 +125,15 @@ pub(crate) enum Command {
     /// not be checked. Rows that only the target has are counted, and are no fault.
     #[command(after_help = "Example:\n  rehome verify --combined differences.txt")]
     Verify(Verify),
+    /// Work with the journal itself: its history, its soundness
+    ///
+    /// The journal is one SQLite file: a log that only grows, and a cache of what the log leads to.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Journal {
+        /// What to do with it
+        #[command(subcommand)]
+        command: Journal,
+    },
     /// Serve Clerk and D1 on 127.0.0.1, to rehearse against
     ///
     /// A development instance full of varied users, an empty production instance, and two D1
@@ -337,7 +350,13 @@ mod tests {
                 continue;
             }
             let name = format!("help_{}", command.get_name());
-            insta::assert_snapshot!(name, command.clone().render_long_help());
+            insta::assert_snapshot!(name.clone(), command.clone().render_long_help());
+            for below in command.get_subcommands_mut() {
+                if below.get_name() != "help" {
+                    let name = format!("{name}_{}", below.get_name());
+                    insta::assert_snapshot!(name, below.clone().render_long_help());
+                }
+            }
         }
     }
 
@@ -354,6 +373,9 @@ mod tests {
             "rehome verify --combined lines.txt",
             "rehome emulate --port 8787 --users 10 --seed 3 --faults plan.json",
             "rehome completions zsh",
+            "rehome journal log ada@example.com --event failed --since 2h --limit 5 --reverse",
+            "rehome journal log --kind user --since 2026-11-23T06:00:00Z --until 2026-11-24",
+            "rehome journal replay --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -364,6 +386,8 @@ mod tests {
             "rehome skip a",
             "rehome retry a --code c",
             "rehome map --format xml",
+            "rehome journal",
+            "rehome journal log --since yesterdayish",
             "rehome rollback",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
