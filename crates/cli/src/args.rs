@@ -8,6 +8,10 @@ use rehome_core::Stage;
 
 use crate::exit;
 
+mod journal;
+
+pub(crate) use journal::{Journal, Log};
+
 /// Move a user base from one Clerk instance to another, with every database row that points at it.
 ///
 /// Every step is journaled before and after it happens. A run may be killed at any instant; the
@@ -134,6 +138,15 @@ pub(crate) enum Command {
                             accounts\n  rehome rollback --only ada@example.com"
     )]
     Rollback(Rollback),
+    /// Work with the journal itself: its history, its soundness
+    ///
+    /// The journal is one SQLite file: a log that only grows, and a cache of what the log leads to.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Journal {
+        /// What to do with it
+        #[command(subcommand)]
+        command: Journal,
+    },
     /// Serve Clerk and D1 on 127.0.0.1, to rehearse against
     ///
     /// A development instance full of varied users, an empty production instance, and two D1
@@ -378,7 +391,13 @@ mod tests {
                 continue;
             }
             let name = format!("help_{}", command.get_name());
-            insta::assert_snapshot!(name, command.clone().render_long_help());
+            insta::assert_snapshot!(name.clone(), command.clone().render_long_help());
+            for below in command.get_subcommands_mut() {
+                if below.get_name() != "help" {
+                    let name = format!("{name}_{}", below.get_name());
+                    insta::assert_snapshot!(name, below.clone().render_long_help());
+                }
+            }
         }
     }
 
@@ -391,10 +410,14 @@ mod tests {
             "rehome --config x.toml -vv status --watch",
             "rehome retry --code c",
             "rehome skip a b --reason because",
+            "rehome rollback --to mapped --only a b --force 3 --yes",
             "rehome map --format sql --output map.sql",
             "rehome verify --combined lines.txt",
             "rehome emulate --port 8787 --users 10 --seed 3 --faults plan.json",
             "rehome completions zsh",
+            "rehome journal log ada@example.com --event failed --since 2h --limit 5 --reverse",
+            "rehome journal log --kind user --since 2026-11-23T06:00:00Z --until 2026-11-24",
+            "rehome journal replay --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -405,7 +428,10 @@ mod tests {
             "rehome skip a",
             "rehome retry a --code c",
             "rehome map --format xml",
-            "rehome rollback",
+            "rehome journal",
+            "rehome journal log --since yesterdayish",
+            "rehome rollback --to verified",
+            "rehome rollback --force many",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -67,7 +67,7 @@ fn start(context: &Context, command: Command) -> Result<u8, Failure> {
 
 async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
     use commands::{
-        check, demo, emulate, init, map, plan, rollback, run, shell, status, units, verify,
+        check, demo, emulate, init, journal, map, plan, rollback, run, shell, status, units, verify,
     };
     use signals::unless_interrupted;
     match command {
@@ -83,6 +83,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Skip(arguments) => units::skip(context, &arguments).await,
         Command::Map(arguments) => map::map(context, &arguments),
         Command::Verify(arguments) => unless_interrupted(verify::verify(context, &arguments)).await,
+        Command::Journal { command } => journal::journal(context, &command),
         Command::Emulate(arguments) => emulate::emulate(context, &arguments).await,
         Command::Demo => unless_interrupted(demo::demo(context)).await,
         Command::Completions { shell } => shell::completions(shell),

@@ -7,6 +7,7 @@ use std::path::Path;
 use rehome_migration::document::{
     CheckDoc, FailureDoc, MapDoc, PlanDoc, RollbackDoc, Status, UnitDoc, Verdict,
 };
+use rehome_migration::journal_tools::{LogDoc, ReplayDoc};
 use schemars::{JsonSchema, schema_for};
 
 use crate::failure::ErrorLine;
@@ -26,6 +27,8 @@ fn the_published_schemas_are_those_of_the_code() {
         ("check", text::<CheckDoc>("rehome check --json")),
         ("error", text::<ErrorLine>("the last line with --json, when a command failed")),
         ("failures", text::<Vec<FailureDoc>>("rehome failures --json")),
+        ("journal_log", text::<LogDoc>("a line of rehome journal log --json")),
+        ("journal_replay", text::<ReplayDoc>("rehome journal replay --json")),
         ("map", text::<Vec<MapDoc>>("rehome map --format json")),
         ("plan", text::<PlanDoc>("rehome plan --json")),
         ("rollback", text::<RollbackDoc>("rehome rollback --dry-run --json")),

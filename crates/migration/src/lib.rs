@@ -19,6 +19,7 @@ mod connect;
 pub mod document;
 pub mod error;
 mod finding;
+pub mod journal_tools;
 pub mod ledger;
 mod memory;
 mod observed;

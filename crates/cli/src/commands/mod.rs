@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod emulate;
 pub(crate) mod init;
+pub(crate) mod journal;
 pub(crate) mod map;
 pub(crate) mod plan;
 pub(crate) mod rollback;

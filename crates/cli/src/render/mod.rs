@@ -3,6 +3,7 @@
 pub(crate) mod amount;
 pub(crate) mod failures;
 pub(crate) mod human;
+pub(crate) mod journal;
 pub(crate) mod json;
 pub(crate) mod progress;
 pub(crate) mod rollback;

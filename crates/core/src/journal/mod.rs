@@ -29,8 +29,11 @@ pub use change::{Ack, Change, Detail};
 pub use error::{Difference, Error};
 pub use inline::{Gate, Writing};
 pub use lock::Owner;
-pub use reader::{Counts, FailureRow, HistoryEntry, Mapping, Reader, Selection, Standing, WaitRow};
-pub use replay::{Replay, check as check_replay};
+pub use reader::{
+    Counts, FailureRow, HistoryEntry, LogEntry, LogFilter, LogPage, Mapping, Reader, Selection,
+    Standing, WaitRow,
+};
+pub use replay::{Divergence, Replay, Replayed, check as check_replay, compare as compare_replay};
 pub use setup::Setup;
 
 use crate::clock::Clock;

@@ -5,6 +5,7 @@
 
 mod knowledge;
 mod listing;
+mod log;
 mod queues;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 pub use listing::{Counts, FailureRow, HistoryEntry, Mapping, Standing, WaitRow};
+pub use log::{LogEntry, LogFilter, LogPage};
 
 use super::cache::{parse, state_from_columns};
 use super::change::{Detail, ExportedDetail};

@@ -3,10 +3,14 @@
 //! Replays every entry, through the same code that wrote them, into a scratch file, then compares
 //! table by table. Equal means that the journal's idea of where everything stands is what the
 //! log says, no more and no less.
+//!
+//! All of it is read in one transaction, so a run that writes meanwhile changes neither side.
 
+use std::fmt;
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, params};
 
 use super::cache::{self, Entry};
 use super::{Error, schema};
@@ -21,32 +25,91 @@ pub struct Replay {
     pub units: u64,
 }
 
-/// The cached tables, with the order in which their rows are compared.
-const TABLES: [(&str, &str); 5] = [
-    ("unit", "id"),
-    ("alias", "kind, alias, unit"),
-    ("wait", "unit, since, code, kind, key, scope"),
-    ("block", "unit, kind, key"),
-    ("checkpoint", "kind"),
+/// A replay, and what it has to say about the cache.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replayed {
+    /// What was replayed.
+    pub replay: Replay,
+    /// The first place where the cache is not what the log says; `None` when they are equal.
+    pub difference: Option<Divergence>,
+}
+
+/// A place where the cache is not what the log says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Divergence {
+    /// The cached table.
+    pub table: &'static str,
+    /// The row, by its key: `id 7`.
+    pub row: String,
+    /// The column that differs; `None` when the whole row is on one side only.
+    pub column: Option<String>,
+    /// What the cache has; `None` when it lacks the row.
+    pub cache: Option<String>,
+    /// What the log leads to; `None` when it knows no such row.
+    pub log: Option<String>,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, row, column, cache, log } = self;
+        match (column, cache, log) {
+            (Some(column), Some(cache), Some(log)) => {
+                write!(f, "{table}.{column} of {row}: the cache says {cache}, the log says {log}")
+            }
+            (_, None, _) => write!(f, "{table}: the cache lacks {row}"),
+            (_, Some(_), _) => {
+                write!(f, "{table}: the cache has {row}, which the log knows nothing of")
+            }
+        }
+    }
+}
+
+/// A cached table with the columns that tell its rows apart.
+type Table = (&'static str, &'static [&'static str]);
+
+/// The cached tables.
+const TABLES: [Table; 5] = [
+    ("unit", &["id"]),
+    ("alias", &["kind", "alias", "unit"]),
+    ("wait", &["unit", "since", "code", "kind", "key", "scope"]),
+    ("block", &["unit", "kind", "key"]),
+    ("checkpoint", &["kind"]),
 ];
 
-/// Replays the journal at `path` into a scratch file at `scratch` (removed by the caller) and
-/// compares.
+/// Replays the journal at `path` into a scratch file at `scratch` (made here, removed by the
+/// caller) and compares.
 ///
 /// # Errors
-/// [`Error::ReplayDiffers`] with the first difference; [`Error::Illegal`] or [`Error::Damaged`]
-/// when the log itself cannot have happened; file errors.
+/// [`Error::ReplayDiffers`] with the first difference; else as for [`compare`].
 pub fn check(path: &Path, scratch: &Path) -> Result<Replay, Error> {
+    let Replayed { replay, difference } = compare(path, scratch)?;
+    match difference {
+        None => Ok(replay),
+        Some(difference) => Err(Error::ReplayDiffers(difference.to_string())),
+    }
+}
+
+/// The same, with a difference as an answer instead of an error.
+///
+/// # Errors
+/// [`Error::Damaged`] when the log itself cannot have happened or cannot be read; file errors.
+pub fn compare(path: &Path, scratch: &Path) -> Result<Replayed, Error> {
     let journal = schema::open_reader(path)?;
+    // One snapshot: an entry that comes meanwhile is on neither side.
+    let journal = journal.unchecked_transaction().map_err(Error::sqlite("read its log"))?;
     let replayed = schema::open_scratch(scratch)?;
     let entries = replay(&journal, &replayed)?;
-    for (table, order) in TABLES {
-        compare(&journal, &replayed, table, order)?;
-    }
     let units = replayed
         .query_row("SELECT count(*) FROM unit", [], |row| row.get(0))
         .map_err(Error::sqlite("count the replayed units"))?;
-    Ok(Replay { entries, units })
+    let replay = Replay { entries, units };
+    for table in TABLES {
+        let difference = difference(&journal, &replayed, table)?;
+        if difference.is_some() {
+            return Ok(Replayed { replay, difference });
+        }
+    }
+    Ok(Replayed { replay, difference: None })
 }
 
 /// Derives the cache anew from the log, in the transaction of the caller.
@@ -90,7 +153,9 @@ fn apply_all(journal: &Connection, replayed: &Connection) -> Result<u64, Error> 
                 row.get::<_, Option<String>>(6)?,
             ))
         };
-        let (seq, unit, event, from, to, attempt, detail) = read().map_err(Error::sqlite(doing))?;
+        let (seq, unit, event, from, to, attempt, detail) = read().map_err(|error| {
+            Error::Damaged(format!("entry {}, counted from the first: {error}", entries + 1))
+        })?;
         let entry = Entry {
             seq,
             unit,
@@ -101,48 +166,102 @@ fn apply_all(journal: &Connection, replayed: &Connection) -> Result<u64, Error> 
             detail: detail.as_deref(),
         };
         // The cache joins entries for their data; the scratch file needs no copies of them.
-        cache::apply(replayed, &entry)?;
+        cache::apply(replayed, &entry).map_err(|error| impossible(seq, error))?;
         entries += 1;
     }
     Ok(entries)
 }
 
-fn compare(left: &Connection, right: &Connection, table: &str, order: &str) -> Result<(), Error> {
+/// Live, a step that cannot happen is a bug and refused; in a log it is damage, because nothing
+/// that was refused is in it.
+fn impossible(seq: i64, error: Error) -> Error {
+    let constraint = |source: &rusqlite::Error| {
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+    };
+    let why = match &error {
+        Error::Illegal { unit, source } => format!("unit {unit}: {source}"),
+        Error::Sqlite { source, .. } if constraint(source) => source.to_string(),
+        Error::TargetTaken { .. } | Error::UnknownUnit(_) => error.to_string(),
+        _ => return error,
+    };
+    Error::Damaged(format!("entry {seq} cannot have happened: {why}"))
+}
+
+/// The first difference between two versions of a cached table.
+fn difference(
+    cache: &Connection,
+    log: &Connection,
+    (table, key): Table,
+) -> Result<Option<Divergence>, Error> {
     let doing = "compare the replay with its cache";
-    let sql = format!("SELECT * FROM {table} ORDER BY {order}");
-    let (mut a, mut b) = (
-        left.prepare(&sql).map_err(Error::sqlite(doing))?,
-        right.prepare(&sql).map_err(Error::sqlite(doing))?,
-    );
-    let columns = a.column_count();
-    let (mut a, mut b) = (
-        a.query(params![]).map_err(Error::sqlite(doing))?,
-        b.query(params![]).map_err(Error::sqlite(doing))?,
-    );
+    let failed = || Error::sqlite(doing);
+    let sql = format!("SELECT * FROM {table} ORDER BY {}", key.join(", "));
+    let mut left = cache.prepare(&sql).map_err(failed())?;
+    let mut right = log.prepare(&sql).map_err(failed())?;
+    let columns: Vec<String> = left.column_names().map(str::to_owned).collect();
+    let (mut left, mut right) =
+        (left.query(params![]).map_err(failed())?, right.query(params![]).map_err(failed())?);
+    let whole = |row: &Row<'_>, cached: bool| -> Result<Divergence, Error> {
+        let there = Some("a row".to_owned());
+        let (cache, log) = if cached { (there, None) } else { (None, there) };
+        let row = name(row, key).map_err(failed())?;
+        Ok(Divergence { table, row, column: None, cache, log })
+    };
     loop {
-        let (x, y) =
-            (a.next().map_err(Error::sqlite(doing))?, b.next().map_err(Error::sqlite(doing))?);
+        let (x, y) = (left.next().map_err(failed())?, right.next().map_err(failed())?);
         let (x, y) = match (x, y) {
-            (None, None) => return Ok(()),
+            (None, None) => return Ok(None),
             (Some(x), Some(y)) => (x, y),
-            (Some(_), None) => {
-                return Err(Error::ReplayDiffers(format!("{table}: the cache has more rows")));
-            }
-            (None, Some(_)) => {
-                return Err(Error::ReplayDiffers(format!("{table}: the cache misses rows")));
-            }
+            (Some(x), None) => return whole(x, true).map(Some),
+            (None, Some(y)) => return whole(y, false).map(Some),
         };
-        for column in 0..columns {
-            let (cached, derived) = (
-                x.get_ref(column).map_err(Error::sqlite(doing))?,
-                y.get_ref(column).map_err(Error::sqlite(doing))?,
-            );
-            if cached != derived {
-                let name = x.as_ref().column_name(column).unwrap_or("?").to_owned();
-                return Err(Error::ReplayDiffers(format!(
-                    "{table}.{name}: the cache says {cached:?}, the log says {derived:?}"
-                )));
+        for (index, column) in columns.iter().enumerate() {
+            let (cached, derived) =
+                (x.get_ref(index).map_err(failed())?, y.get_ref(index).map_err(failed())?);
+            if cached == derived {
+                continue;
             }
+            if key.contains(&column.as_str()) {
+                // One of the two rows has no counterpart; the other side is asked which.
+                let is_extra = !is_there(log, table, key, x).map_err(failed())?;
+                return if is_extra { whole(x, true) } else { whole(y, false) }.map(Some);
+            }
+            return Ok(Some(Divergence {
+                table,
+                row: name(x, key).map_err(failed())?,
+                column: Some(column.clone()),
+                cache: Some(words(cached)),
+                log: Some(words(derived)),
+            }));
         }
+    }
+}
+
+/// Whether a table has a row with the key of `row`.
+fn is_there(conn: &Connection, table: &str, key: &[&str], row: &Row<'_>) -> rusqlite::Result<bool> {
+    let conditions: Vec<_> = key.iter().map(|column| format!("{column} IS ?")).collect();
+    let sql = format!("SELECT 1 FROM {table} WHERE {}", conditions.join(" AND "));
+    let values: Vec<rusqlite::types::Value> =
+        key.iter().map(|column| row.get(*column)).collect::<Result<_, _>>()?;
+    conn.prepare(&sql)?.exists(rusqlite::params_from_iter(values))
+}
+
+/// A row by its key, for a person.
+fn name(row: &Row<'_>, key: &[&str]) -> rusqlite::Result<String> {
+    let parts: Vec<_> = key
+        .iter()
+        .map(|column| Ok(format!("{column} {}", words(row.get_ref(*column)?))))
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(parts.join(", "))
+}
+
+/// A value, for a person.
+fn words(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "nothing".to_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
+        ValueRef::Blob(bytes) => format!("{} bytes", bytes.len()),
     }
 }

@@ -118,6 +118,109 @@ async fn the_log_cannot_be_rewritten_and_leads_to_the_cache() {
     assert!(matches!(&error, Error::ReplayDiffers(what) if what.contains("unit.stage")), "{error}");
 }
 
+/// What `compare_replay` finds after `sql` was run on a journal of two units.
+async fn divergence(sql: &str) -> Result<Option<String>, Error> {
+    let place = place();
+    let journal = open(&place);
+    journal.submit(vec![page(&["a", "b"])]).await.unwrap();
+    journal.submit(vec![advance(1, Stage::Mapped, "t1")]).await.unwrap();
+    journal.close();
+    let conn = rusqlite::Connection::open(&place.path).unwrap();
+    conn.execute_batch(sql).unwrap();
+    let replayed = compare_replay(&place.path, std::path::Path::new(""))?;
+    Ok(replayed.difference.map(|found| found.to_string()))
+}
+
+#[tokio::test]
+async fn the_first_difference_is_told_by_table_row_and_column() {
+    for (sql, told) in [
+        ("", None),
+        (
+            "UPDATE unit SET target_key = 't9' WHERE id = 1",
+            Some(r#"unit.target_key of id 1: the cache says "t9", the log says "t1""#),
+        ),
+        ("DELETE FROM unit WHERE id = 1", Some("unit: the cache lacks id 1")),
+        (
+            "INSERT INTO alias VALUES ('user', 'email:eve@example.com', 1)",
+            Some(
+                r#"alias: the cache has kind "user", alias "email:eve@example.com", unit 1, which the log knows nothing of"#,
+            ),
+        ),
+        ("DELETE FROM checkpoint", Some(r#"checkpoint: the cache lacks kind "user""#)),
+    ] {
+        assert_eq!(divergence(sql).await.unwrap().as_deref(), told, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_have_happened_is_damage_and_names_the_entry() {
+    let forge = |sql: &str| format!("DROP TRIGGER entry_is_append_only_update; {sql}");
+    for (sql, told) in [
+        ("UPDATE entry SET event = 'done' WHERE seq = 4", "entry 4"),
+        ("UPDATE entry SET to_stage = 9 WHERE seq = 4", "entry 4"),
+        ("UPDATE entry SET detail = '{\"target' WHERE seq = 4", "entry 4"),
+        ("UPDATE entry SET unit = 7 WHERE seq = 4", "entry 4"),
+        ("UPDATE entry SET unit = 1 WHERE seq = 2", "entry 2"),
+        ("UPDATE entry SET event = 'nonsense' WHERE seq = 4", "entry 4"),
+        ("UPDATE entry SET event = x'ff' || 'a' WHERE seq = 1", "entry 1"),
+    ] {
+        let error = divergence(&forge(sql)).await.unwrap_err();
+        let Error::Damaged(what) = &error else { panic!("{sql}: {error:?}") };
+        assert!(what.contains(told), "{sql}: {what}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_read_by_pages_in_either_order_and_narrowed() {
+    let place = place();
+    let journal = open(&place);
+    let names: Vec<_> = (0..20).map(|number| format!("u{number}")).collect();
+    journal
+        .submit(vec![page(&names.iter().map(String::as_str).collect::<Vec<_>>())])
+        .await
+        .unwrap();
+    for unit in 1..=10 {
+        let failure = Failure::new(if unit % 2 == 0 { "even" } else { "odd" }, "even is odd");
+        let change = Change::failure(UnitId(unit), Event::Failed, failure, Vec::new());
+        journal.submit(vec![change]).await.unwrap();
+    }
+    let reader = journal.reader().unwrap();
+    let all = |filter: &LogFilter| {
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let page = reader.log(filter, from, 3).unwrap();
+            assert!(page.entries.len() <= 3);
+            found.extend(page.entries);
+            from = page.next;
+            if from.is_none() {
+                return found;
+            }
+        }
+    };
+    let seqs = |filter: &LogFilter| all(filter).iter().map(|one| one.seq).collect::<Vec<_>>();
+    let everything = LogFilter::default();
+    assert_eq!(seqs(&everything), (1..=31).collect::<Vec<_>>());
+    let newest_first = LogFilter { newest_first: true, ..LogFilter::default() };
+    assert_eq!(seqs(&newest_first), (1..=31).rev().collect::<Vec<_>>());
+    let odd = LogFilter { code: Some("odd".into()), ..LogFilter::default() };
+    assert_eq!(all(&odd).len(), 5, "the word in a message is no code");
+    let one = LogFilter { units: Some(vec![UnitId(2)]), ..LogFilter::default() };
+    let story = all(&one);
+    assert_eq!(story.len(), 2);
+    assert_eq!(story[0].unit, Some((USER, "u1".to_owned())));
+    assert_eq!((&story[0].detail, story[1].event.as_str()), (&json!(null), "failed"));
+    let none = LogFilter { units: Some(Vec::new()), ..LogFilter::default() };
+    assert!(seqs(&none).is_empty());
+    let pages = LogFilter { event: Some("page".into()), ..LogFilter::default() };
+    assert_eq!(seqs(&pages), [21]);
+    let users = LogFilter { kind: Some(USER), ..LogFilter::default() };
+    assert_eq!(seqs(&users).len(), 30);
+    let at = story[0].at;
+    let before = LogFilter { until: Some(at), ..LogFilter::default() };
+    let since = LogFilter { since: Some(at), ..LogFilter::default() };
+    assert_eq!((seqs(&before).len(), seqs(&since).len()), (0, 31));
+}
+
 #[tokio::test]
 async fn a_journal_is_bound_to_its_migration_and_to_one_run() {
     let place = place();

@@ -1,0 +1,11 @@
+//! What a person may do with the journal itself: read its log, have it replayed, remove personal
+//! data from it after the end, and build a lost one anew.
+//!
+//! Reading works without keys and while a run is on. What changes the file takes the lock of a
+//! run, so never two of them work on one journal.
+
+mod log;
+mod replay;
+
+pub use log::{LogDoc, LogQuery, log};
+pub use replay::{DivergenceDoc, ReplayDoc, replay};
