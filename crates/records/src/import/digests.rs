@@ -88,10 +88,7 @@ pub(crate) fn pack(rows: Vec<Written>) -> (KeySet, Digests) {
 ///
 /// # Errors
 /// A bug, when a key of the journal cannot be read.
-pub(crate) fn unpack(
-    keys: &KeySet,
-    digests: &Digests,
-) -> Result<Vec<Written>, rehome_core::Halt> {
+pub(crate) fn unpack(keys: &KeySet, digests: &Digests) -> Result<Vec<Written>, rehome_core::Halt> {
     let keys = keys.keys()?;
     let paired = keys.len() == digests.0.len();
     Ok(keys

@@ -47,7 +47,8 @@ pub(crate) async fn look(
     let mut asked: Vec<(Option<&Above<'_>>, Vec<usize>)> = Vec::new();
     for chunk in chunks(keys.iter(), target.limits().parameter) {
         let on = chunk.matches("t", &form.target_key());
-        let here = format!("FROM json_each(?1) AS j CROSS JOIN {} AS t ON {on}", form.target_table());
+        let here =
+            format!("FROM json_each(?1) AS j CROSS JOIN {} AS t ON {on}", form.target_table());
         let numbers: Vec<usize> = chunk.rows.clone().collect();
         let columns = with_number(form.target.iter().map(|column| format!("t.{column}")));
         asked.push((None, numbers.clone()));
@@ -61,8 +62,7 @@ pub(crate) async fn look(
             }
             let meets = meets(&parent.parent_columns, &pick(&form.target, &parent.columns));
             let columns = with_number(one.form.target_key().iter().map(|key| format!("p.{key}")));
-            let rest =
-                format!("{here} CROSS JOIN {} AS p ON {meets}", quote_name(&parent.table));
+            let rest = format!("{here} CROSS JOIN {} AS p ON {meets}", quote_name(&parent.table));
             asked.push((Some(one), numbers.clone()));
             queries.push(Select::new(columns, rest).with(chunk.json.clone()));
         }
@@ -101,12 +101,7 @@ fn meets(parent: &[String], child: &[String]) -> String {
 /// The rows of one child table that refer to the rows of a chunk of keys, as what follows
 /// `SELECT`: `j` is the key, `t` the referring row. With `others`, rows of the chunk itself do
 /// not count: they go together.
-pub(crate) fn from_referrers(
-    form: &Form,
-    child: &ChildOf,
-    chunk: &Chunk,
-    others: bool,
-) -> String {
+pub(crate) fn from_referrers(form: &Form, child: &ChildOf, chunk: &Chunk, others: bool) -> String {
     let meets = meets(&pick(&form.target, &child.columns), &child.child_columns);
     let mut from = format!(
         "FROM json_each(?1) AS j CROSS JOIN {} AS p ON {} CROSS JOIN {} AS t ON {meets}",

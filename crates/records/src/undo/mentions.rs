@@ -8,12 +8,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rehome_core::{Halt, Kind};
+use serde::{Deserialize, Serialize};
 
 use super::statements::{Undoing, deferred, statements};
 use crate::database::{ReadDatabase, Select, Statement, WriteDatabase, Written};
 use crate::json_rows::chunks;
 use crate::layout::{Form, Keying, Layout, TableLayout, pick};
 use crate::rewrite::mentions;
+use crate::span::{key_from_json, key_to_json};
+use crate::survey::show_key;
 use crate::value::Value;
 
 /// A row of the target that names a unit.
@@ -29,6 +32,49 @@ pub struct MentionedRow {
     pub row: Vec<Value>,
     /// Whether the id is part of its key or of a unique set: then it stands for the unit itself.
     pub identifying: bool,
+}
+
+/// A [`MentionedRow`] as a journal keeps it.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    table: String,
+    keying: Keying,
+    key: Vec<serde_json::Value>,
+    row: Vec<serde_json::Value>,
+}
+
+impl MentionedRow {
+    /// Its key as a person would look for it.
+    pub fn key_in_words(&self) -> String {
+        show_key(&self.key)
+    }
+
+    /// Everything that is needed to remove it, or to put it back by hand.
+    pub fn to_json(&self) -> serde_json::Value {
+        let (table, keying) = (self.table.clone(), self.keying);
+        serde_json::json!(Kept {
+            table,
+            keying,
+            key: key_to_json(&self.key),
+            row: key_to_json(&self.row),
+        })
+    }
+
+    /// The reverse of [`MentionedRow::to_json`], for a row that stands for its unit.
+    ///
+    /// # Errors
+    /// [`Halt::Bug`] when the journal holds something else.
+    pub fn from_json(json: &serde_json::Value) -> Result<Self, Halt> {
+        let kept = Kept::deserialize(json)
+            .map_err(|error| Halt::Bug(format!("a row of the journal: {error}")))?;
+        Ok(Self {
+            table: kept.table,
+            keying: kept.keying,
+            key: key_from_json(&kept.key)?,
+            row: key_from_json(&kept.row)?,
+            identifying: true,
+        })
+    }
 }
 
 /// By what rows of the target's table are told apart without fail.

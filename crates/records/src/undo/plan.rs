@@ -186,7 +186,8 @@ impl RowPlan {
                     let table = self.table(kept.table);
                     let key = show_key(&kept.key);
                     let message = self.words(&table, &key, &kept.message, kept.cause.as_ref());
-                    let refused = Refused { table, key, code: kept.reason.code().to_owned(), message };
+                    let refused =
+                        Refused { table, key, code: kept.reason.code().to_owned(), message };
                     if tell(refused).is_break() {
                         return Ok(());
                     }
@@ -194,6 +195,19 @@ impl RowPlan {
             }
         }
         Ok(())
+    }
+
+    /// Whether the row of this key is one that this migration wrote and that the plan does not
+    /// turn into an earlier one: where such a row is still there, it was kept.
+    ///
+    /// # Errors
+    /// When the working file cannot be read.
+    pub fn wrote(&self, table: &str, key: &[Value]) -> Result<bool, Halt> {
+        let place = self.layout.tables.iter().position(|one| one.name == table);
+        match place {
+            Some(place) => verdicts::wrote(&self.scratch, place, key),
+            None => Ok(false),
+        }
     }
 
     /// Why the row of this number in the working file stays, for a failure's message.
@@ -337,10 +351,9 @@ impl Maker<'_> {
                 Reason::NoDigest,
                 "may have been changed: the journal does not say what was written".to_owned(),
             )),
-            Some(digest) if digest != RowDigest::of(row) => Some((
-                Reason::RowChanged,
-                "was changed after this migration wrote it".to_owned(),
-            )),
+            Some(digest) if digest != RowDigest::of(row) => {
+                Some((Reason::RowChanged, "was changed after this migration wrote it".to_owned()))
+            }
             Some(_) => None,
         }
     }

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use rehome_core::{
-    Halt, Outcome, Pass, Prepared, Probed, Stage, Step, Transition, Unit, Way,
-};
+use rehome_core::{Halt, Outcome, Pass, Prepared, Probed, Stage, Step, Transition, Unit, Way};
 
 use super::effect::SpanEffect;
 use super::intent::UndoIntent;
@@ -77,9 +75,8 @@ async fn removed(
     let digests: HashMap<_, _> = effect.done.rows()?.into_iter().collect();
     let there = look(target, form, &changed, &[]).await?.rows;
     let as_written = changed.iter().zip(&there).any(|(key, row)| {
-        row.as_ref().is_some_and(|row| {
-            digests.get(key).copied().flatten() == Some(RowDigest::of(row))
-        })
+        row.as_ref()
+            .is_some_and(|row| digests.get(key).copied().flatten() == Some(RowDigest::of(row)))
     });
     if as_written {
         return Ok(false);

@@ -69,9 +69,7 @@ impl Reason {
                 "remove the row that has its place, then roll back again; the earlier row is in \
                  the journal (`rehome show`)"
             }
-            Self::RowRejected => {
-                "mend what the target's message names, then roll back again"
-            }
+            Self::RowRejected => "mend what the target's message names, then roll back again",
             Self::SpanStuck => "see `rehome failures`, then `rehome retry` and roll back again",
         }
     }

@@ -131,8 +131,7 @@ impl UndoSpans {
         }
         let after = after(&effect, &course)?;
         // What waits will be told of when it does not wait any more.
-        let failure =
-            if course.waits { None } else { failure(std::mem::take(&mut course.kept)) };
+        let failure = if course.waits { None } else { failure(std::mem::take(&mut course.kept)) };
         if course.undoing.is_empty() {
             return Ok(match (after, failure) {
                 (_, Some(failure)) => Prepared::Fail { failure, blocks: Vec::new() },
@@ -162,9 +161,8 @@ impl UndoSpans {
     async fn course(&self, effect: &SpanEffect, form: &Form) -> Result<Course, Halt> {
         let items = self.plan.scratch().of_unit(effect.unit)?;
         let mut course = Course::default();
-        let (going, staying): (Vec<Item>, Vec<Item>) = items
-            .into_iter()
-            .partition(|item| matches!(item.act, Act::Remove | Act::Restore));
+        let (going, staying): (Vec<Item>, Vec<Item>) =
+            items.into_iter().partition(|item| matches!(item.act, Act::Remove | Act::Restore));
         for item in &staying {
             course.remain.insert(item.key.clone());
             course.kept.extend(self.plan.why(item)?);
@@ -224,8 +222,7 @@ impl UndoSpans {
                 continue;
             };
             if !self.plan.options().force && digest != Some(RowDigest::of(&row)) {
-                let reason =
-                    if digest.is_some() { Reason::RowChanged } else { Reason::NoDigest };
+                let reason = if digest.is_some() { Reason::RowChanged } else { Reason::NoDigest };
                 let words = "was changed while the rollback was under way";
                 let message = format!("{} {} {words}", self.table, show_key(&item.key));
                 course.kept.push((reason, message));
@@ -347,10 +344,8 @@ impl UndoSpans {
                 continue;
             }
             let rivals = found.same_unique.get(&number).map(Vec::as_slice).unwrap_or_default();
-            let free = same
-                .into_iter()
-                .chain(rivals)
-                .all(|row| leaving.contains(&pick(row, &form.key)));
+            let free =
+                same.into_iter().chain(rivals).all(|row| leaving.contains(&pick(row, &form.key)));
             if free {
                 coming.push((key, row));
                 continue;
@@ -490,8 +485,7 @@ fn after(effect: &SpanEffect, course: &Course) -> Result<Option<SpanDone>, Halt>
 /// All that stays as one failure.
 fn failure(kept: Vec<(Reason, String)>) -> Option<Failure> {
     let reason = kept.first()?.0;
-    let mut named: Vec<_> =
-        kept.iter().take(NAMED).map(|(_, message)| message.clone()).collect();
+    let mut named: Vec<_> = kept.iter().take(NAMED).map(|(_, message)| message.clone()).collect();
     if kept.len() > NAMED {
         named.push(format!("and {} more rows", kept.len() - NAMED));
     }

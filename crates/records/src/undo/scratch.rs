@@ -217,12 +217,7 @@ impl Scratch {
     }
 
     /// Rows of one table with numbers above `after` that are to go, or to become an earlier row.
-    pub(crate) fn going(
-        &self,
-        table: usize,
-        after: i64,
-        limit: usize,
-    ) -> Result<Vec<Item>, Halt> {
+    pub(crate) fn going(&self, table: usize, after: i64, limit: usize) -> Result<Vec<Item>, Halt> {
         self.items(
             "SELECT id, key, act, code, message FROM item
              WHERE tbl = ?1 AND id > ?2 AND act IN (0, 1) ORDER BY id LIMIT ?3",

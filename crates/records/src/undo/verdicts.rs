@@ -110,14 +110,10 @@ pub(super) fn earlier(scratch: &Scratch) -> Result<(), Halt> {
 }
 
 /// Keeps rows for a reason.
-pub(super) fn keep(
-    scratch: &Scratch,
-    rows: &[(i64, String)],
-    reason: Reason,
-) -> Result<(), Halt> {
+pub(super) fn keep(scratch: &Scratch, rows: &[(i64, String)], reason: Reason) -> Result<(), Halt> {
     scratch.work(|file| {
-        let mut keep = file
-            .prepare_cached("UPDATE item SET act = 2, code = ?2, message = ?3 WHERE id = ?1")?;
+        let mut keep =
+            file.prepare_cached("UPDATE item SET act = 2, code = ?2, message = ?3 WHERE id = ?1")?;
         for (id, message) in rows {
             keep.execute(params![id, reason.code(), message])?;
         }
@@ -145,6 +141,14 @@ pub(super) fn our_referrers(
 }
 
 /// How many rows of each table there are of each sort.
+/// Whether there is a row of ours under this key that does not become an earlier one.
+pub(super) fn wrote(scratch: &Scratch, table: usize, key: &[Value]) -> Result<bool, Halt> {
+    scratch.work(|file| {
+        file.prepare_cached("SELECT 1 FROM item WHERE tbl = ?1 AND key = ?2 AND act <> ?3")?
+            .exists(params![table as i64, super::scratch::key_text(key), Act::Restore.number()])
+    })
+}
+
 pub(super) fn counts(scratch: &Scratch) -> Result<Vec<(usize, Act, Option<String>, u64)>, Halt> {
     let rows: Vec<(i64, i64, Option<String>, u64)> = scratch.work(|file| {
         file.prepare_cached(
