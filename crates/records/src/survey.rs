@@ -9,19 +9,22 @@ mod displace;
 mod parents;
 mod strangers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rehome_core::{Halt, Kind, Knowledge, Stage, Unit};
 
 use crate::database::ReadDatabase;
-use crate::import::Prior;
+use crate::import::digests::RowDigest;
+use crate::import::summary::SpanDone;
+use crate::import::{Prior, Replaced};
 use crate::layout::{Form, Layout, pick};
 use crate::policy::Unmapped;
 use crate::resolve::{Resolution, Resolved, resolve};
 use crate::rewrite::{Mention, mentions, rewrite};
 use crate::span::SpanData;
 use crate::target_rows::{Existing, existing};
+use crate::undo::SpanEffect;
 use crate::value::Value;
 
 /// What should become of a row.
@@ -102,27 +105,84 @@ pub(crate) struct Surveyor {
     pub(crate) policy: Unmapped,
 }
 
-/// What an earlier attempt at the same span tells.
+/// What earlier attempts at the same span tell.
 #[derive(Default)]
 pub(crate) struct Past {
-    /// Its intent.
+    /// The latest intent since the span was last taken back, if ever.
     pub(crate) prior: Option<Prior>,
-    /// Whether it is certain that nothing of it was written.
+    /// Whether it is certain that nothing of that was written.
     pub(crate) void: bool,
+    /// What is recorded to be there.
+    effect: Option<Left>,
+}
+
+/// What a span has left in the target, as its latest outcome says.
+struct Left {
+    done: SpanDone,
+    inserted: HashMap<Vec<Value>, Option<RowDigest>>,
+    open: HashSet<Vec<Value>>,
+    /// Earlier rows that an undo is not through with.
+    replaced: Vec<Replaced>,
 }
 
 impl Past {
     pub(crate) fn of(unit: &Unit, void: bool) -> Result<Self, Halt> {
-        Ok(Self { prior: Prior::of(unit)?, void })
+        let effect = match SpanEffect::of(unit)? {
+            Some(SpanEffect { done, replaced, .. }) => {
+                let inserted = done.rows()?.into_iter().collect();
+                let open = done.open.to_set()?;
+                Some(Left { done, inserted, open, replaced })
+            }
+            None => None,
+        };
+        Ok(Self { prior: Prior::of(unit)?, void, effect })
+    }
+
+    /// The intent, when something of it may have been written.
+    fn meant(&self) -> Option<&Prior> {
+        self.prior.as_ref().filter(|_| !self.void)
     }
 
     /// Whether a row of this key, equal to ours, was put there by us.
     fn is_ours(&self, key: &Vec<Value>) -> bool {
-        !self.void && self.prior.as_ref().is_some_and(|prior| prior.covers(key))
+        self.meant().is_some_and(|prior| prior.covers(key))
+            || self.effect.as_ref().is_some_and(|left| left.inserted.contains_key(key))
+    }
+
+    /// Whether the journal knows this row as it is now.
+    pub(crate) fn knows(&self, plan: &Planned) -> bool {
+        let known = self.effect.as_ref().and_then(|left| left.inserted.get(&plan.key));
+        known == Some(&Some(RowDigest::of(&plan.now)))
     }
 
     fn was_open(&self, key: &Vec<Value>) -> bool {
-        !self.void && self.prior.as_ref().is_some_and(|prior| prior.open.contains(key))
+        self.meant().is_some_and(|prior| prior.open.contains(key))
+            || self.effect.as_ref().is_some_and(|left| left.open.contains(key))
+    }
+
+    /// Whether the intent that counts for the outcome has repeated the earlier rows: the present
+    /// one, or the one that is about to be written.
+    pub(crate) const fn meant_or(&self, about_to: bool) -> bool {
+        about_to || self.prior.is_some()
+    }
+
+    /// Earlier rows that a later undo has to know of. An intent repeats those of the effect
+    /// before it.
+    pub(crate) fn replaced(&self) -> Vec<Replaced> {
+        let effect = self.effect.as_ref().map(|left| left.replaced.clone()).unwrap_or_default();
+        self.meant().map_or(effect, |prior| prior.replaced.clone())
+    }
+
+    /// Puts into a new outcome what an undo has noted about earlier rows. `repeated` says that an
+    /// intent has repeated those that are still to come back, without the others.
+    pub(crate) fn hand_on(&self, done: &mut SpanDone, repeated: bool) {
+        let Some(left) = &self.effect else {
+            return;
+        };
+        done.waiting = left.done.waiting.clone();
+        if !repeated {
+            done.settled = left.done.settled.clone();
+        }
     }
 }
 

@@ -142,8 +142,9 @@ impl ImportSpans {
         let past = Past::of(unit, attempt.void)?;
         let form = draft.form.clone();
         let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
-        let done = summary::done(&form, &planned)?;
         let rows = writes(&planned);
+        let repeated = past.meant_or(!rows.is_empty());
+        let done = summary::done(&form, &planned, &past, repeated)?;
         if rows.is_empty() {
             return Ok(match done.rest {
                 None => {
@@ -181,12 +182,7 @@ impl ImportSpans {
             matches!(plan.fate, Fate::Held { .. } | Fate::Skipped | Fate::Failed { .. })
         });
         let open = keys(&|plan| plan.open.is_some());
-        let mut replaced = past
-            .prior
-            .as_ref()
-            .filter(|_| !past.void)
-            .map(|prior| prior.replaced.clone())
-            .unwrap_or_default();
+        let mut replaced = past.replaced();
         let mut seen: HashSet<String> =
             replaced.iter().map(|one| json!(one.earlier).to_string()).collect();
         let mut insert = 0;
@@ -253,13 +249,23 @@ impl ImportSpans {
         let form = draft.form.clone();
         let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
         if planned.iter().any(|plan| plan.fate.writes()) {
-            // Whatever is there already is found equal and counted as ours at the next attempt.
-            let none = !planned.iter().any(|plan| plan.fate == Fate::Equal { ours: true });
-            self.remember(unit, Some(Attempt { void: none, races: 0 }));
+            let some = planned
+                .iter()
+                .any(|plan| plan.fate == Fate::Equal { ours: true } && !past.knows(plan));
+            self.remember(unit, Some(Attempt { void: !some, races: 0 }));
+            if some {
+                // A part of a request that was isolated by halves: a rollback has to know of it
+                // even if nothing more is ever written.
+                let there: Vec<Planned> =
+                    planned.into_iter().filter(|plan| !plan.fate.writes()).collect();
+                let mut done = summary::done(&form, &there, &past, true)?;
+                done.rest = None;
+                return Ok(Probed::Part(done));
+            }
             return Ok(Probed::Absent);
         }
         self.remember(unit, None);
-        Ok(Probed::Done(summary::done(&form, &planned)?))
+        Ok(Probed::Done(summary::done(&form, &planned, &past, true)?))
     }
 }
 

@@ -10,7 +10,7 @@ use super::intent::KeySet;
 use crate::layout::Form;
 use crate::rewrite::unreadable;
 use crate::span::SPAN;
-use crate::survey::{Fate, Planned, show_key};
+use crate::survey::{Fate, Past, Planned, show_key};
 use crate::value::Value;
 
 /// How many rows a failure's message names; the others are counted.
@@ -77,8 +77,14 @@ pub(crate) struct Failed {
     pub(crate) message: String,
 }
 
-/// What will be true of the span once all planned writes have happened.
-pub(crate) fn done(form: &Form, planned: &[Planned]) -> Result<Done, Halt> {
+/// What will be true of the span once all planned writes have happened. `repeated`: see
+/// [`Past::hand_on`].
+pub(crate) fn done(
+    form: &Form,
+    planned: &[Planned],
+    past: &Past,
+    repeated: bool,
+) -> Result<Done, Halt> {
     let mut data = SpanDone::default();
     let mut ours: Vec<Written> = Vec::new();
     let mut open = Vec::new();
@@ -136,6 +142,7 @@ pub(crate) fn done(form: &Form, planned: &[Planned]) -> Result<Done, Halt> {
     }
     data.set_rows(ours);
     data.open = KeySet::new(open);
+    past.hand_on(&mut data, repeated);
     blocks.sort_by(|a, b| (&a.kind, &a.key).cmp(&(&b.kind, &b.key)));
     blocks.dedup();
     Ok(Done {

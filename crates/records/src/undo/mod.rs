@@ -34,6 +34,8 @@ mod stages;
 mod statements;
 mod verdicts;
 
+pub(crate) use effect::SpanEffect;
+
 pub use detach::DetachSpans;
 pub use effect::Undoable;
 pub use mentions::{MentionedRow, mentions_of, remove_rows};
