@@ -78,14 +78,7 @@ impl DeleteUsers {
         attached: Arc<dyn Attached>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self {
-            writer,
-            policy,
-            attached,
-            clock,
-            settle_time: SETTLE_TIME,
-            forced: BTreeSet::new(),
-        }
+        Self { writer, policy, attached, clock, settle_time: SETTLE_TIME, forced: BTreeSet::new() }
     }
 
     /// The same, believing after `settle_time` that an account is not there.

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rehome_clerk::undo::Attached;
 use rehome_clerk::wire::Wire;
 use rehome_clerk::{
-    Connection, CreateUsers, DeleteUsers, HttpWire, MapUsers, Reader, Transport, UserPolicy, UserSource, Writer,
+    Connection, CreateUsers, DeleteUsers, HttpWire, MapUsers, Reader, Transport, UserPolicy,
+    UserSource, Writer,
 };
-use rehome_clerk::undo::Attached;
 use rehome_core::backoff::Backoff;
 use rehome_core::clock::{Clock, SystemClock};
 use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
