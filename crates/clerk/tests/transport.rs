@@ -97,6 +97,41 @@ async fn a_write_is_sent_once_whatever_comes_back() {
 }
 
 #[tokio::test]
+async fn a_deletion_is_sent_once_and_believed_only_in_clerks_words() {
+    let gone = r#"{"errors":[{"code":"resource_not_found","message":"not found"}]}"#;
+    let managed = r#"{"errors":[{"code":"user_managed_by_scim","message":"m"}]}"#;
+    for (status, body, wanted) in [
+        (200, r#"{"object":"user","id":"user_1","deleted":true}"#, "Deleted"),
+        (200, r#"{"object":"user","id":"user_2","deleted":true}"#, "Unknown"),
+        (200, r#"{"object":"user","id":"user_1","deleted":false}"#, "Unknown"),
+        (200, "<html>", "Unknown"),
+        (404, gone, "Gone"),
+        (404, "<html>404</html>", "Unknown"),
+        (409, managed, "Refused"),
+        (401, managed, "Unauthorized"),
+        (429, "", "Throttled"),
+        (502, gone, "Unknown"),
+    ] {
+        let count = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&count);
+        let url = serve(move |_, request| {
+            assert_eq!(
+                (request.method().as_str(), request.uri().path()),
+                ("DELETE", "/v1/users/user_1")
+            );
+            seen.fetch_add(1, Ordering::SeqCst);
+            json(status, body)
+        })
+        .await;
+        let transport = transport(&url, KEY);
+        let writer = Writer::new(Arc::clone(&transport), reader(&transport));
+        let deletion = format!("{:?}", writer.delete_user("user_1").await);
+        assert!(deletion.starts_with(wanted), "{status} {body}: {deletion}");
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test]
 async fn what_is_cut_off_may_have_happened() {
     let truncated = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"id\":\"user_2\"}";
     for url in [raw(b"", true).await, raw(b"", false).await, raw(truncated, false).await] {

@@ -27,7 +27,6 @@ use serde_json::json;
 use crate::USER;
 use crate::error::Refusal;
 use crate::policy::UserPolicy;
-use crate::query::Filter;
 use crate::undo::attached::{Attached, Attachment, Tie};
 use crate::undo::judge::{self, Judgement, Standing};
 use crate::writer::{Deletion, Writer};
@@ -46,7 +45,6 @@ pub struct DeleteUsers {
     clock: Arc<dyn Clock>,
     settle_time: Duration,
     forced: BTreeSet<UnitId>,
-    only: Option<BTreeSet<UnitId>>,
 }
 
 /// What is journaled before an account is deleted, as far as a probe needs it. The rows that go
@@ -80,15 +78,7 @@ impl DeleteUsers {
         attached: Arc<dyn Attached>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self {
-            writer,
-            policy,
-            attached,
-            clock,
-            settle_time: SETTLE_TIME,
-            forced: BTreeSet::new(),
-            only: None,
-        }
+        Self { writer, policy, attached, clock, settle_time: SETTLE_TIME, forced: BTreeSet::new() }
     }
 
     /// The same, believing after `settle_time` that an account is not there.
@@ -106,21 +96,9 @@ impl DeleteUsers {
         self
     }
 
-    /// The same for these users only; all others are left as they are.
-    #[must_use]
-    pub fn only(mut self, units: impl IntoIterator<Item = UnitId>) -> Self {
-        self.only.get_or_insert_default().extend(units);
-        self
-    }
-
-    fn is_meant(&self, unit: &Unit) -> bool {
-        self.only.as_ref().is_none_or(|only| only.contains(&unit.id))
-    }
-
     async fn prepare_all(&self, units: &[Unit]) -> Result<Vec<Prepared>, Halt> {
-        let meant: Vec<_> = units.iter().filter(|unit| self.is_meant(unit)).cloned().collect();
-        let mut standings = self.judge(&meant).await?;
-        let accounts: Vec<_> = meant
+        let mut standings = self.judge(units).await?;
+        let accounts: Vec<_> = units
             .iter()
             .filter(|unit| standings.get(&unit.id).is_some_and(|one| self.may_go(unit, one)))
             .filter_map(|unit| judge::account(unit).map(str::to_owned))
@@ -133,10 +111,10 @@ impl DeleteUsers {
         }
         let at = self.clock.now().as_millisecond();
         let prepared = units.iter().map(|unit| match standings.remove(&unit.id) {
-            None => Prepared::Leave,
-            Some(standing) => self.prepared(unit, standing, &mut rows, at),
+            Some(standing) => Ok(self.prepared(unit, standing, &mut rows, at)),
+            None => Err(Halt::Bug("an account was not judged".to_owned())),
         });
-        Ok(prepared.collect())
+        prepared.collect()
     }
 
     /// Judges the accounts, and those that are not there once more when they could be too young
@@ -252,10 +230,9 @@ impl DeleteUsers {
             .map(|unit| unit.intent.as_ref().and_then(|intent| Intent::deserialize(intent).ok()))
             .collect();
         let ids: Vec<_> = read.iter().flatten().map(|intent| intent.account.clone()).collect();
-        let found = self.writer.reader().users_by(Filter::UserId, &ids).await?;
-        let found: BTreeSet<_> = found.into_iter().map(|user| user.id).collect();
+        let found = judge::present(self.writer.reader(), &ids).await?;
         let probed = read.into_iter().map(|intent| match intent {
-            Some(Intent { account }) if found.contains(&account) => Probed::Absent,
+            Some(Intent { account }) if found.contains_key(&account) => Probed::Absent,
             Some(_) => Probed::Done(Done::default()),
             None => Probed::Conflict(
                 Failure::new("intent_unreadable", "the journaled intent is not one of a deletion")

@@ -1,6 +1,6 @@
 //! Is a created account still what this migration left behind?
 //!
-//! Three kinds of evidence, all from the user list, a hundred accounts a request:
+//! Three kinds of evidence, from the user list, a hundred accounts a request:
 //!
 //! - *Used*: it carries a sign-in (`last_sign_in_at`), or activity later than its creation. An
 //!   account without any session may carry its own creation there (seen in the wild: null as
@@ -8,13 +8,14 @@
 //!   account came into being is read off its identifiers, whose dates nobody can set.
 //! - *Changed*: a field is not what was sent, or it has what the migration never sends (a
 //!   password, a second factor, a passkey, an image, a social account, an organization).
-//! - *Gone*: no account under the id any more.
+//! - *Gone*: no account under the id any more, neither in the list nor under its own address.
 //!
 //! A change that leaves no trace in the user list is not seen: somebody who set a name and set
 //! it back, or an organization where the list does not tell of organizations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use rehome_core::{Failure, Halt, Origin, Unit, UnitId};
 use serde_json::{Map, Value, json};
@@ -86,7 +87,7 @@ pub struct Judgement {
 
 /// Judges the accounts of `units` (of kind [`crate::USER`]), in the order given, as `reader`
 /// (of the target) sees them now. `policy` says which key an account was given where the journal
-/// has no intent. Sends one request per hundred created accounts, and none when there are none.
+/// has no intent. Sends one request per hundred created accounts, and one for each that is gone.
 ///
 /// # Errors
 /// [`Halt::Remote`] when the target cannot be read.
@@ -96,14 +97,28 @@ pub async fn judge(
     policy: &UserPolicy,
 ) -> Result<Vec<Judgement>, Halt> {
     let ids: Vec<_> = units.iter().filter_map(account).map(str::to_owned).collect();
-    let found =
-        if ids.is_empty() { Vec::new() } else { reader.users_by(Filter::UserId, &ids).await? };
-    let found: BTreeMap<_, _> = found.into_iter().map(|user| (user.id.clone(), user)).collect();
+    let found = present(reader, &ids).await?;
     let standing = |unit: &Unit| match account(unit) {
         None => Standing::NotOurs,
         Some(id) => found.get(id).map_or(Standing::Gone, |user| of(unit, policy, user)),
     };
     Ok(units.iter().map(|unit| Judgement { unit: unit.id, standing: standing(unit) }).collect())
+}
+
+/// The accounts with these ids that are there. What the list does not show is asked for by its
+/// own address: a list that answers for another question (a page that comes twice, a cache
+/// between) would otherwise make accounts look deleted that live on.
+pub(crate) async fn present(
+    reader: &Reader,
+    ids: &[String],
+) -> Result<BTreeMap<String, User>, Halt> {
+    let listed = reader.users_by(Filter::UserId, ids).await?;
+    let mut found: BTreeMap<_, _> =
+        listed.into_iter().map(|user| (user.id.clone(), user)).collect();
+    let missing = ids.iter().filter(|id| !found.contains_key(*id)).map(|id| reader.user(id));
+    let single = try_join_all(missing).await?;
+    found.extend(single.into_iter().flatten().map(|user| (user.id.clone(), user)));
+    Ok(found)
 }
 
 /// The id of the account that this migration created for a unit.

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rehome_clerk::undo::Attached;
 use rehome_clerk::wire::Wire;
 use rehome_clerk::{
-    Connection, CreateUsers, HttpWire, MapUsers, Reader, Transport, UserPolicy, UserSource, Writer,
+    Connection, CreateUsers, DeleteUsers, HttpWire, MapUsers, Reader, Transport, UserPolicy,
+    UserSource, Writer,
 };
 use rehome_core::backoff::Backoff;
 use rehome_core::clock::{Clock, SystemClock};
@@ -94,6 +96,35 @@ impl World {
             .source(Arc::new(UserSource::new(reader(&self.source)).with_page(self.page)))
             .transition(Arc::new(create))
             .transition(Arc::new(map))
+            .run(&Interrupt::default())
+            .await
+    }
+
+    /// One run back over the journal at `path`: doubts of the way forth first, as a rollback
+    /// does it.
+    pub async fn run_back(
+        &self,
+        path: &Path,
+        change: impl FnOnce(DeleteUsers) -> DeleteUsers,
+        attached: Arc<dyn Attached>,
+    ) -> Result<Finish, Halt> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let setup = Setup { name: "test".into(), ..Setup::default() };
+        let journal = Arc::new(Journal::open(path, &setup, Arc::clone(&clock))?);
+        let writer = || Writer::new(Arc::clone(&self.target), reader(&self.target));
+        let settle = Duration::from_millis(300);
+        let policy = UserPolicy::default();
+        let knowledge = Arc::new(journal.reader()?);
+        let create = CreateUsers::new(writer(), knowledge, policy.clone(), Arc::clone(&clock));
+        let settings = Settings { backoff: quick(), ..Settings::default() };
+        let doubts = Settings { only_doubts: true, ..settings.clone() };
+        Engine::new(Arc::clone(&journal), Arc::new(Unwatched), doubts)
+            .transition(Arc::new(create.with_settle_time(settle)))
+            .run(&Interrupt::default())
+            .await?;
+        let delete = DeleteUsers::new(writer(), policy, attached, clock).with_settle_time(settle);
+        Engine::new(journal, Arc::new(Unwatched), settings)
+            .transition(Arc::new(change(delete)))
             .run(&Interrupt::default())
             .await
     }
