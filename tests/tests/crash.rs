@@ -9,8 +9,10 @@
     reason = "a test"
 )]
 
-use rehome_tests::Databases;
+use std::collections::BTreeSet;
+
 use rehome_tests::crash::{Act, Deaths, Trial, run_all};
+use rehome_tests::{Databases, binary};
 
 /// Counts the boundaries of an undisturbed life, then lives one for each of them, with a death there.
 async fn enumerate(databases: Databases) {
@@ -44,6 +46,24 @@ async fn every_boundary_between_files() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_boundary_between_databases_of_d1() {
     enumerate(Databases::D1).await;
+}
+
+/// What costs nothing is not there: the ordinary binary holds no boundary's name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shipped_binary_cannot_be_told_to_die() {
+    let undisturbed = Trial { databases: Databases::D1, steps: vec![(Act::Run, None)] };
+    let ended = undisturbed.live().await.unwrap_or_else(|wrong| panic!("{wrong}"));
+    let reached: BTreeSet<_> = ended.reached.iter().flatten().map(String::as_str).collect();
+    let mut names: Vec<_> = reached.into_iter().filter(|name| !name.contains(": ")).collect();
+    names.extend(["not handed to the journal yet", "clerk: served, answer unread"]);
+    names.extend(["REHOME_CRASH_AT", "REHOME_CRASH_COUNT", "REHOME_CRASH_HASTE"]);
+    let holds = |file: &[u8], name: &str| file.windows(name.len()).any(|at| at == name.as_bytes());
+    let (shipped, mortal) = (std::fs::read(binary::path()), std::fs::read(binary::mortal()));
+    let (shipped, mortal) = (shipped.unwrap(), mortal.unwrap());
+    for name in names {
+        assert!(holds(&mortal, name), "`{name}` is not where it should be");
+        assert!(!holds(&shipped, name), "the shipped binary knows `{name}`");
+    }
 }
 
 /// The life that `REHOME_CRASH_TRIAL` names, as a failure prints it.
