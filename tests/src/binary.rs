@@ -21,26 +21,38 @@ const PATIENCE: Duration = Duration::from_secs(if cfg!(feature = "slow") { 1_800
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        if let Some(named) = std::env::var_os("REHOME_BIN") {
-            return named.into();
-        }
-        // target/PROFILE/deps/SUITE-HASH
-        let test = std::env::current_exe().expect("the test knows its own path");
-        let profile = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
-        let name = profile.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
-        let target = profile.parent().expect("a profile lives in the target folder");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Blocking::new(cargo)
-            .args(["build", "--quiet", "-p", "rehome-cli", "--bin", "rehome"])
-            .args(["--profile", if name == "debug" { "dev" } else { name }])
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo can be run");
-        assert!(status.success(), "the binary does not build");
-        profile.join(format!("rehome{}", std::env::consts::EXE_SUFFIX))
+        std::env::var_os("REHOME_BIN").map_or_else(|| build("rehome", &[]), Into::into)
     })
+}
+
+/// The path of the binary that can be told to die at a boundary. It stands beside the ordinary one,
+/// under a name of its own.
+///
+/// # Panics
+/// When it does not build.
+pub fn mortal() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("rehome-crash", &["--features", "crash-points"]))
+}
+
+fn build(bin: &str, more: &[&str]) -> PathBuf {
+    // target/PROFILE/deps/SUITE-HASH
+    let test = std::env::current_exe().expect("the test knows its own path");
+    let profile = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
+    let name = profile.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
+    let target = profile.parent().expect("a profile lives in the target folder");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Blocking::new(cargo)
+        .args(["build", "--quiet", "-p", "rehome-cli", "--bin", bin])
+        .args(more)
+        .args(["--profile", if name == "debug" { "dev" } else { name }])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo can be run");
+    assert!(status.success(), "the binary does not build");
+    profile.join(format!("{bin}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// What a command left behind.

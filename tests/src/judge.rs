@@ -1,6 +1,6 @@
 //! Runs `judges/compare.py`: the verdict on a finished migration, by code that is not rehome's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -14,6 +14,8 @@ pub struct Judge {
     pub unmoved: Vec<String>,
     /// Attributes that were left out on purpose, as the configuration calls them.
     pub left_out: Vec<String>,
+    /// A copy of the target database as it was before, when it was not empty.
+    pub target_before: Option<PathBuf>,
 }
 
 impl Judge {
@@ -44,6 +46,9 @@ impl Judge {
         if let Some((source, target)) = stage.databases() {
             command.arg("--source-database").arg(source);
             command.arg("--target-database").arg(target);
+            if let Some(before) = &self.target_before {
+                command.arg("--target-database-before").arg(before);
+            }
             for column in ID_COLUMNS {
                 command.arg("--id").arg(column);
             }

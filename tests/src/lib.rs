@@ -16,6 +16,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the walls")]
 
 pub mod binary;
+pub mod crash;
 pub mod filter;
 pub mod judge;
 pub mod stage;

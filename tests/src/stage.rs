@@ -57,6 +57,8 @@ pub struct Options {
     pub rate_limit: Option<&'static str>,
     /// `rate_share` in the configuration.
     pub rate_share: f64,
+    /// Where the folder is made; where temporary ones are without.
+    pub place: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -72,6 +74,7 @@ impl Default for Options {
             limit: None,
             rate_limit: Some("20000/10s"),
             rate_share: 1.0,
+            place: None,
         }
     }
 }
@@ -94,7 +97,8 @@ impl Stage {
     /// # Panics
     /// When any of it fails.
     pub async fn set(options: Options) -> Self {
-        let folder = TempDir::new().expect("a temporary folder can be made");
+        let folder = options.place.as_ref().map_or_else(TempDir::new, TempDir::new_in);
+        let folder = folder.expect("a temporary folder can be made");
         let mut target = InstanceConfig::production("target");
         target.settings.rate_limit = options.limit;
         let source = InstanceConfig::development("source");
@@ -200,7 +204,12 @@ impl Stage {
     /// The binary with these arguments and this stage's configuration and keys; nothing else of
     /// this process's environment reaches it.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary::path());
+        self.command_of(binary::path(), arguments)
+    }
+
+    /// The same with another binary.
+    pub fn command_of(&self, binary: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary);
         command.args(arguments).arg("--config").arg(self.config()).current_dir(self.folder());
         command.env_clear().envs(self.secrets()).env("HOME", self.folder());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
+use rehome_core::boundary::{self, Boundary};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
@@ -150,8 +151,14 @@ impl HttpWire {
         if let Some(body) = request.body {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body);
         }
+        if request.method != Method::Get {
+            boundary::reach(Boundary::ClerkDue);
+        }
         let response = match builder.send().await {
-            Ok(response) => response,
+            Ok(response) => {
+                boundary::reach(Boundary::ClerkServed);
+                response
+            }
             // Only a failed connection is sure to have carried nothing.
             Err(error) if error.is_connect() || error.is_builder() => {
                 return Exchange::NotSent { reason: describe(&error) };

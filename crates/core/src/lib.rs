@@ -21,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test stands outside the walls"))]
 
 pub mod backoff;
+pub mod boundary;
 pub mod clock;
 pub mod engine;
 pub mod halt;

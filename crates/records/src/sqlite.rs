@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use rehome_core::boundary::{self, Boundary};
 use rehome_core::{Halt, RemoteTrouble};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -251,8 +252,12 @@ fn write_all(connection: &mut Connection, statements: &[Statement]) -> Written {
         }
     }
     let changes = transaction.total_changes().saturating_sub(before);
+    boundary::reach(Boundary::RowsWritten);
     match transaction.commit() {
-        Ok(()) => Written::Done { changes },
+        Ok(()) => {
+            boundary::reach(Boundary::RowsDurable);
+            Written::Done { changes }
+        }
         // A deferred foreign key is checked here, and refuses the commit.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             refused(&error)

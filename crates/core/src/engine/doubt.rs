@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::boundary;
 use crate::unit::UnitId;
 
 /// How soon after a lost answer the first probe goes out.
@@ -28,7 +29,7 @@ pub(super) struct Doubts {
 
 impl Doubts {
     pub(super) fn new(settle: Duration) -> Self {
-        Self { settle, units: BTreeMap::new() }
+        Self { settle: boundary::hasten(settle), units: BTreeMap::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -41,7 +42,10 @@ impl Doubts {
 
     pub(super) fn add(&mut self, unit: UnitId) {
         let now = Instant::now();
-        self.units.insert(unit, Doubt { since: now, next: now + FIRST.min(self.settle) });
+        self.units.insert(
+            unit,
+            Doubt { since: now, next: now + boundary::hasten(FIRST).min(self.settle) },
+        );
     }
 
     /// Those that are due for a probe.

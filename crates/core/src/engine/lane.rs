@@ -20,6 +20,7 @@ use super::doubt::Doubts;
 use super::perform::{self, Feedback, Task};
 use super::waiting::Waiting;
 use super::{Orders, Shared, course};
+use crate::boundary;
 use crate::halt::Halt;
 use crate::journal::{Change, Detail};
 use crate::outcome::Done;
@@ -313,7 +314,7 @@ impl Lane {
             Report::Busy
         };
         self.shared.board.report(self.index, report);
-        let lingering = self.lingering.map(|l| l.until.min(l.quiet + QUIET));
+        let lingering = self.lingering.map(|l| l.until.min(l.quiet + boundary::hasten(QUIET)));
         let next = [self.doubts.next(), self.again.values().min().copied(), lingering];
         let next = next.into_iter().flatten().min();
         let timer = async move {

@@ -103,6 +103,16 @@ impl Change {
     }
 }
 
+/// What changes that are recorded together are about: the first one's event.
+pub(super) fn word(changes: &[Change]) -> &'static str {
+    match changes.first() {
+        None => "nothing",
+        Some(Change::Page { .. }) => PAGE,
+        Some(Change::Step { event, .. }) => event.as_str(),
+        Some(Change::Note { event, .. }) => event,
+    }
+}
+
 /// What an entry says besides the event. The names are short because there is one of these per
 /// entry, and they are what a journal is made of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{Error, schema};
+use crate::boundary::{self, Boundary};
 
 /// Held as long as this value lives.
 #[derive(Debug)]
@@ -43,7 +44,10 @@ impl Lock {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&path).map_err(failed("create the lock file"))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => {
+                boundary::reach(Boundary::LockTaken);
+                Ok(Self { _file: file })
+            }
             Err(TryLockError::WouldBlock) => Err(Error::Locked { owner: describe(journal) }),
             Err(TryLockError::Error(source)) => Err(failed("lock")(source)),
         }

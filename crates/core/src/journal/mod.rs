@@ -36,6 +36,7 @@ pub use reader::{
 pub use replay::{Divergence, Replay, Replayed, check as check_replay, compare as compare_replay};
 pub use setup::Setup;
 
+use crate::boundary::{self, Boundary};
 use crate::clock::Clock;
 
 /// A journal that this process may write to. Dropping it ends the writing thread after the last
@@ -116,8 +117,10 @@ impl Journal {
         resumed: bool,
     ) -> Result<Self, Error> {
         lock::sign(&conn, clock.now().as_millisecond())?;
+        boundary::reach(Boundary::OwnerSigned);
         let closing = move |conn: rusqlite::Connection| {
             lock::leave(&conn);
+            boundary::reach(Boundary::OwnerGone);
             drop(conn);
             drop(lock);
         };
@@ -146,10 +149,14 @@ impl Journal {
     /// two units would share a counterpart (in both cases nothing of `changes` is recorded), or
     /// what SQLite said.
     pub async fn submit(&self, changes: Vec<Change>) -> Result<Ack, Error> {
-        match &self.writer {
-            Some(writer) => writer.submit(changes).await,
-            None => Err(Error::Closed),
-        }
+        let Some(writer) = &self.writer else {
+            return Err(Error::Closed);
+        };
+        let about = boundary::about(|| change::word(&changes));
+        boundary::reach(Boundary::Handed(about));
+        let ack = writer.submit(changes).await?;
+        boundary::reach(Boundary::Acknowledged(about));
+        Ok(ack)
     }
 
     /// A counter of commits, to wait on.

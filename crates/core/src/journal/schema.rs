@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Error, lock, replay};
+use crate::boundary::{self, Boundary};
 
 /// `PRAGMA application_id` of every journal: "rhme".
 const APPLICATION_ID: i64 = 0x7268_6d65;
@@ -27,6 +28,7 @@ const BUSY: Duration = Duration::from_secs(10);
 pub(super) fn open_writer(path: &Path, create: bool) -> Result<Connection, Error> {
     if create {
         create_private(path)?;
+        boundary::reach(Boundary::FileMade);
     } else if !path.exists() {
         return Err(Error::Missing(path.to_owned()));
     }
@@ -193,5 +195,8 @@ fn upgrade(conn: &mut Connection) -> Result<(), Error> {
     }
     tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(Error::sqlite(doing))?;
     tx.pragma_update(None, "user_version", STEPS.len() as i64).map_err(Error::sqlite(doing))?;
-    tx.commit().map_err(Error::sqlite(doing))
+    boundary::reach(Boundary::SchemaWritten);
+    tx.commit().map_err(Error::sqlite(doing))?;
+    boundary::reach(Boundary::SchemaDurable);
+    Ok(())
 }

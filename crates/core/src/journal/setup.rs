@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Error;
 use super::error::Difference;
+use crate::boundary::{self, Boundary};
 
 /// What a migration is bound to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -41,11 +42,13 @@ pub(super) fn bind(conn: &Connection, wanted: &Setup, now: i64) -> Result<bool, 
     let Some(bound) = read(conn)? else {
         let pins = serde_json::to_string(&wanted.pins)
             .map_err(|error| Error::Damaged(error.to_string()))?;
+        boundary::reach(Boundary::SetupDue);
         conn.execute(
             "INSERT INTO setup (id, name, created_at, pins) VALUES (1, ?1, ?2, ?3)",
             params![wanted.name, now, pins],
         )
         .map_err(Error::sqlite("write its setup"))?;
+        boundary::reach(Boundary::SetupDurable);
         return Ok(true);
     };
     let differences = bound.differences(wanted);

@@ -14,6 +14,7 @@ use super::Error;
 use super::cache::{self, Entry};
 use super::change::{Ack, Change, ExportedDetail, PAGE, PageDetail};
 use super::inline::Inline;
+use crate::boundary::{self, Boundary};
 use crate::clock::Clock;
 use crate::state::{Event, Stage, next_state};
 
@@ -153,7 +154,9 @@ pub(super) fn commit(
         }
         results.push(result);
     }
+    boundary::reach(Boundary::GroupWritten);
     tx.commit().map_err(Error::sqlite(doing))?;
+    boundary::reach(Boundary::GroupDurable);
     Ok(results)
 }
 

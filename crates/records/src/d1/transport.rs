@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rehome_core::boundary::{self, Boundary};
 use rehome_core::pacer::Pacer;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, redirect};
@@ -92,8 +93,12 @@ impl Transport {
         if let Some(body) = body {
             request = request.json(body);
         }
+        boundary::reach(Boundary::D1Due);
         let reply = match request.send().await {
-            Ok(response) => read(response).await,
+            Ok(response) => {
+                boundary::reach(Boundary::D1Served);
+                read(response).await
+            }
             Err(error) if error.is_connect() || error.is_builder() => {
                 Reply::NotSent { reason: chain(&error) }
             }

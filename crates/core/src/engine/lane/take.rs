@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::super::board::Report;
 use super::super::course;
 use super::{Lane, Lingering, QUIET};
+use crate::boundary;
 use crate::halt::Halt;
 use crate::state::{Condition, State};
 use crate::transition::Way;
@@ -119,7 +120,7 @@ impl Lane {
             lingering.version = version;
             lingering.quiet = now;
         }
-        now < lingering.until && now < lingering.quiet + QUIET
+        now < lingering.until && now < lingering.quiet + boundary::hasten(QUIET)
     }
 
     fn take_again(&mut self) -> Result<Vec<Unit>, Halt> {

@@ -31,7 +31,8 @@ use crate::context::Context;
 use crate::failure::{ErrorLine, Failure};
 use crate::render::style::Style;
 
-fn main() -> ExitCode {
+/// The whole program: from the process's arguments to its exit code.
+pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => return commands::shell::usage(&usage),

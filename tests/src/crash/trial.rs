@@ -1,0 +1,192 @@
+//! One life with its deaths, and many of them side by side.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::World;
+use crate::Databases;
+
+/// What a process does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// `rehome run`.
+    Run,
+}
+
+impl Act {
+    /// Every act.
+    pub const ALL: [Self; 1] = [Self::Run];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Run => &["run", "--yes", "--json"],
+        }
+    }
+}
+
+/// What is done in a fresh world, one process after the other: each dies at the boundary given
+/// (counted from 1), or comes to its end. What the last one leaves is then brought to an end and
+/// judged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trial {
+    /// Where the rows are.
+    pub databases: Databases,
+    /// The processes.
+    pub steps: Vec<(Act, Option<u64>)>,
+}
+
+/// `files run@17 run@4`, as [`Trial::from_str`] reads it.
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.databases {
+            Databases::None => "none",
+            Databases::Sqlite => "files",
+            Databases::D1 => "d1",
+        })?;
+        for (act, at) in &self.steps {
+            write!(f, " {}", act.word())?;
+            if let Some(at) = at {
+                write!(f, "@{at}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Trial {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split_whitespace();
+        let databases = match words.next() {
+            Some("files") => Databases::Sqlite,
+            Some("d1") => Databases::D1,
+            other => return Err(format!("{other:?} is neither `files` nor `d1`")),
+        };
+        let step = |word: &str| {
+            let (name, at) = word.split_once('@').map_or((word, None), |(n, at)| (n, Some(at)));
+            let act = Act::ALL.into_iter().find(|act| act.word() == name);
+            let at = at.map(str::parse).transpose().map_err(|error| format!("{word}: {error}"))?;
+            act.map(|act| (act, at)).ok_or_else(|| format!("{name} is no act"))
+        };
+        Ok(Self { databases, steps: words.map(step).collect::<Result<_, _>>()? })
+    }
+}
+
+/// How a trial ended that nothing was wrong with.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// The boundaries at which processes died.
+    pub deaths: Vec<String>,
+    /// How many processes were done before the boundary that they should have died at.
+    pub missed: u64,
+    /// The boundaries of each process, of the steps and after them.
+    pub reached: Vec<Vec<String>>,
+}
+
+impl Trial {
+    /// Lives it.
+    ///
+    /// # Errors
+    /// What was wrong, in words.
+    pub async fn live(&self) -> Result<Ended, String> {
+        let world = World::new(self.databases).await;
+        let mut ended = Ended::default();
+        let result = self.live_in(&world, &mut ended).await;
+        let deaths = ended.deaths.join("`, then at `");
+        result.map(|()| ended).map_err(|wrong| {
+            format!(
+                "{self}: died at `{deaths}`\n{wrong}\n\
+                 alone: REHOME_CRASH_TRIAL='{self}' cargo test -p rehome-tests --test crash named"
+            )
+        })
+    }
+
+    async fn live_in(&self, world: &World, ended: &mut Ended) -> Result<(), String> {
+        for (act, at) in &self.steps {
+            let (finished, reached) = world.rehome(act.arguments(), *at).await;
+            match (finished.code(), at) {
+                (None, Some(_)) => ended.deaths.extend(reached.last().cloned()),
+                (Some(0), None) => {}
+                (Some(0), Some(_)) => ended.missed += 1,
+                _ => return Err(format!("{}: {}", act.word(), World::last_word(&finished))),
+            }
+            ended.reached.push(reached);
+            world.replay()?;
+        }
+        match self.steps.last() {
+            Some((Act::Run, _)) | None => finish_forth(world, ended).await,
+        }
+    }
+}
+
+async fn finish_forth(world: &World, ended: &mut Ended) -> Result<(), String> {
+    complete(world, Act::Run, ended).await?;
+    world.judge_whole().await?;
+    let effects = world.stage.effects();
+    complete(world, Act::Run, ended).await?;
+    if world.stage.effects() != effects {
+        return Err("a run after completion changed something".into());
+    }
+    Ok(())
+}
+
+async fn complete(world: &World, act: Act, ended: &mut Ended) -> Result<(), String> {
+    let (finished, reached) = world.rehome(act.arguments(), None).await;
+    if finished.code() != Some(0) {
+        return Err(format!("{} to the end: {}", act.word(), World::last_word(&finished)));
+    }
+    ended.reached.push(reached);
+    world.replay()
+}
+
+/// How often each boundary was the place of a death.
+pub type Deaths = BTreeMap<String, u64>;
+
+/// Lives all trials, so many at once as keep the machine busy, and gives how each ended, in their
+/// order. Every trial is lived, also after one went wrong.
+///
+/// # Panics
+/// When any of them went wrong, with all that did.
+pub async fn run_all(trials: Vec<Trial>) -> Vec<(Trial, Ended)> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    // A life is half waiting.
+    let room = Arc::new(Semaphore::new(cores * 2));
+    let mut lives = JoinSet::new();
+    let mut names = BTreeMap::new();
+    for (number, trial) in trials.iter().cloned().enumerate() {
+        let room = Arc::clone(&room);
+        let handle = lives.spawn(async move {
+            let _place = room.acquire_owned().await.expect("the room stays open");
+            (number, trial.live().await)
+        });
+        names.insert(handle.id(), number);
+    }
+    let mut ends: Vec<Option<Ended>> = vec![None; trials.len()];
+    let mut wrong = Vec::new();
+    while let Some(life) = lives.join_next().await {
+        match life {
+            Ok((number, Ok(ended))) => ends[number] = Some(ended),
+            Ok((_, Err(words))) => wrong.push(words),
+            Err(error) => {
+                let trial = names.get(&error.id()).map(|number| &trials[*number]);
+                let trial = trial.map(ToString::to_string).unwrap_or_default();
+                wrong.push(format!("{trial}: {error}"));
+            }
+        }
+    }
+    let count = wrong.len();
+    assert!(wrong.is_empty(), "{count} of {} trials:\n\n{}", trials.len(), wrong.join("\n\n"));
+    trials.into_iter().zip(ends.into_iter().flatten()).collect()
+}

@@ -1,0 +1,188 @@
+//! The small world in which processes die.
+
+use std::path::{Path, PathBuf};
+
+use rehome_core::journal::check_replay;
+use rehome_emulator::seed::SeedUser;
+use rusqlite::Connection;
+use serde_json::Value;
+
+use super::{Application, Snapshot};
+use crate::binary::{self, Finished, Running};
+use crate::{Databases, Judge, Options, Stage};
+
+/// Whose account is in the target before the migration.
+const ADOPTED: &str = "adopted@crash.example";
+/// For whom the application makes a row of its own.
+const ANSWERED: &str = "answered@crash.example";
+/// By how much waits are shortened: five seconds of doubt become a fifth of one.
+const HASTE: u32 = 25;
+
+/// What the target's own user has, whatever happens around it. The numbers are far from those of
+/// the source's rows.
+const OWN_ROWS: &str = "
+    INSERT INTO users (rowid, clerk_id, email, plan, created_at)
+        VALUES (900, 'user_TheTargetsOwnUserOfOldTimes', 'own@crash.example', 'team', '2025-01-01');
+    INSERT INTO badges (rowid, id, owner_id, url, status)
+        VALUES (900, 'badge_own', 'user_TheTargetsOwnUserOfOldTimes', 'https://own.example', NULL);
+    INSERT INTO badge_images (rowid, id, badge_id, ai_score)
+        VALUES (900, 'image_own', 'badge_own', 1.0);
+    INSERT INTO events (id, kind, payload)
+        VALUES (9001, 'own', '{\"actor\": {\"id\": \"user_TheTargetsOwnUserOfOldTimes\"}}');
+    INSERT INTO counters (id, user_id, hits, ratio, raw, note, extra)
+        VALUES (9001, 'user_TheTargetsOwnUserOfOldTimes', 4959520537444830692, 1.0, x'00ff',
+                CAST(x'610062' AS TEXT), 1e15);
+";
+
+/// A migration's surroundings, with what the target held before.
+#[derive(Debug)]
+pub struct World {
+    /// The surroundings.
+    pub stage: Stage,
+    application: Application,
+    before: Snapshot,
+    judge: Judge,
+}
+
+impl World {
+    /// A new one, with its rows in `databases`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn new(databases: Databases) -> Self {
+        let options = Options {
+            users: 5,
+            rows: 18,
+            seed: 77,
+            databases,
+            source_people: vec![SeedUser::with_email(ADOPTED), SeedUser::with_email(ANSWERED)],
+            target_people: vec![
+                SeedUser::with_email(ADOPTED),
+                SeedUser {
+                    id: Some("user_TheTargetsOwnUserOfOldTimes".into()),
+                    ..SeedUser::with_email("own@crash.example")
+                },
+            ],
+            place: memory(),
+            ..Options::default()
+        };
+        let stage = Stage::set(options).await;
+        let (_, target) = stage.databases().expect("there are databases");
+        let copy = stage.folder().join("before.sqlite");
+        own_rows(&target, &copy);
+        let application = Application::start(stage.target(), &target, ANSWERED);
+        let before = Snapshot::take(&stage.target(), &target);
+        let judge = Judge { target_before: Some(copy), ..Judge::default() };
+        Self { stage, application, before, judge }
+    }
+
+    /// Runs the mortal binary; dies at the given boundary, counted from 1, if there is one. Gives
+    /// how it ended and the boundaries that it reached.
+    pub async fn rehome(&self, arguments: &[&str], at: Option<u64>) -> (Finished, Vec<String>) {
+        let count = self.stage.folder().join("boundaries");
+        let mut command = self.stage.command_of(binary::mortal(), arguments);
+        command.env("REHOME_CRASH_COUNT", &count);
+        command.env("REHOME_CRASH_HASTE", HASTE.to_string());
+        if let Some(at) = at {
+            command.env("REHOME_CRASH_AT", at.to_string());
+        }
+        let finished = Running::start(command).finish().await;
+        let reached = std::fs::read_to_string(&count).unwrap_or_default();
+        std::fs::remove_file(&count).ok();
+        self.application.settled().await;
+        (finished, reached.lines().map(str::to_owned).collect())
+    }
+
+    /// What is in the target now.
+    pub fn snapshot(&self) -> Snapshot {
+        let (_, target) = self.stage.databases().expect("there are databases");
+        Snapshot::take(&self.stage.target(), &target)
+    }
+
+    /// Judges a finished migration, from outside and from inside.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub async fn judge_whole(&self) -> Result<(), String> {
+        self.judge.compare(&self.stage).await?;
+        self.written_once()
+    }
+
+    /// Judges a target from which everything was taken back.
+    ///
+    /// # Errors
+    /// What is not as it was.
+    pub fn judge_restored(&self) -> Result<(), String> {
+        self.snapshot().differs(&self.before).map_or(Ok(()), Err)
+    }
+
+    /// Each row was written by one request only, as the emulated D1 counts them; the one that the
+    /// application had made first may have been removed and put in again within it.
+    fn written_once(&self) -> Result<(), String> {
+        let Some(d1) = self.stage.emulator.d1() else { return Ok(()) };
+        let counters = d1.counters();
+        let databases = counters["databases"].as_object().into_iter().flatten();
+        for (_, database) in databases {
+            for (table, effects) in database["tables"].as_object().into_iter().flatten() {
+                for (row, times) in effects["rows"].as_object().into_iter().flatten() {
+                    let allowed = if self.is_answered(row) { 2 } else { 1 };
+                    if times.as_u64().is_none_or(|times| times > allowed) {
+                        return Err(format!("{table} {row} was written {times} times"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_answered(&self, key: &str) -> bool {
+        let user = self.stage.target().user(key);
+        user.is_some_and(|user| user.email_addresses.iter().any(|e| e.value == ANSWERED))
+    }
+
+    /// The journal's log leads to the journal's cache. A process that died before its first commit
+    /// has left nothing to replay.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn replay(&self) -> Result<(), String> {
+        let journal = self.stage.journal();
+        if !journal.exists() || is_blank(&journal) {
+            return Ok(());
+        }
+        let scratch = self.stage.folder().join("replayed");
+        let replayed = check_replay(&journal, &scratch);
+        std::fs::remove_file(&scratch).ok();
+        replayed.map(drop).map_err(|error| format!("the log is not the cache: {error}"))
+    }
+
+    /// What the last line of `run --json` says, for a message.
+    pub fn last_word(finished: &Finished) -> String {
+        let last = finished.stdout.lines().last().unwrap_or_default();
+        let said: Value = serde_json::from_str(last).unwrap_or_default();
+        format!("exit {:?}, {}\n{}", finished.code(), said["error"], finished.stderr)
+    }
+}
+
+/// Whether the file holds nothing yet: SQLite may have made its header, and no more.
+fn is_blank(journal: &Path) -> bool {
+    let connection = Connection::open(journal).expect("the journal opens");
+    let count = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+    count.is_ok_and(|count: i64| count == 0)
+}
+
+fn own_rows(target: &Path, copy: &Path) {
+    let connection = Connection::open(target).expect("the database opens");
+    connection.execute_batch(OWN_ROWS).expect("the target has rows of its own");
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .expect("the file is whole");
+    std::fs::copy(target, copy).expect("the database can be copied");
+}
+
+/// A folder in memory, where the system has one: thousands of syncs are not what is tried here, and
+/// an aborted process loses nothing that it gave to the system.
+fn memory() -> Option<PathBuf> {
+    let place = PathBuf::from("/dev/shm");
+    place.is_dir().then_some(place)
+}
