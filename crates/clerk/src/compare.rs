@@ -88,7 +88,7 @@ pub(crate) fn between(
     note.unless_equal("primary_email_address", primary(&ours.emails), primary(&theirs.emails));
     note.identifiers("phone_numbers", &ours.phones, &theirs.phones);
     note.unless_equal("primary_phone_number", primary(&ours.phones), primary(&theirs.phones));
-    note.unless_equal("web3_wallets", wallets(&ours), wallets(&theirs));
+    note.unless_equal("web3_wallets", wallets(ours), wallets(theirs));
     note.unless_equal("username", folded(&ours.username), folded(&theirs.username));
     note.unless_equal("first_name", json!(ours.first_name), json!(theirs.first_name));
     note.unless_equal("last_name", json!(ours.last_name), json!(theirs.last_name));

@@ -169,11 +169,11 @@ async fn used_and_changed_accounts_are_left_to_a_person_and_told_with_the_differ
     target.reset_counters();
     assert_eq!(back(&world, &path).await, Finish::Quiescent);
     assert_eq!(target.counters().deletes, 5);
-    for n in 0..6 {
-        let now = unit(&path, &all[n].source_key);
+    for (n, was) in all.iter().enumerate().take(6) {
+        let now = unit(&path, &was.source_key);
         assert_eq!(now.state.condition, Condition::Stuck);
         assert_eq!(code(&now), said(n).0);
-        assert_eq!(now.target_key, all[n].target_key, "a stuck user keeps its account");
+        assert_eq!(now.target_key, was.target_key, "a stuck user keeps its account");
     }
 
     // Forced: those that were agreed to, and no other.

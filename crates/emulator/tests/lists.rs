@@ -143,11 +143,12 @@ async fn a_new_user_may_stay_unfound_for_a_while() {
     // It exists all the same.
     assert_eq!(world.post("/v1/users", &body).await.0, 422);
     let path = format!("/v1/users/{}", user["id"].as_str().unwrap());
-    assert_eq!(world.get(&path).await.0, 200);
+    assert_eq!(world.get(&path).await.0, 404, "nor by its id");
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(61)).await;
     tokio::time::resume();
     assert_eq!(world.ids("external_id=%2Bx").await.len(), 1);
+    assert_eq!(world.get(&path).await.0, 200);
 }
 
 #[tokio::test]

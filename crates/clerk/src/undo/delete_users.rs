@@ -111,7 +111,7 @@ impl DeleteUsers {
         }
         let at = self.clock.now().as_millisecond();
         let prepared = units.iter().map(|unit| match standings.remove(&unit.id) {
-            Some(standing) => Ok(self.prepared(unit, standing, &mut rows, at)),
+            Some(standing) => Ok(self.prepared(unit, &standing, &mut rows, at)),
             None => Err(Halt::Bug("an account was not judged".to_owned())),
         });
         prepared.collect()
@@ -163,7 +163,7 @@ impl DeleteUsers {
     fn prepared(
         &self,
         unit: &Unit,
-        standing: Standing,
+        standing: &Standing,
         rows: &mut BTreeMap<String, Vec<Attachment>>,
         at: i64,
     ) -> Prepared {
@@ -171,7 +171,7 @@ impl DeleteUsers {
             // It was there before, or there never was one: nothing of it is ours.
             return Prepared::Advance(Done::default());
         };
-        if !self.may_go(unit, &standing)
+        if !self.may_go(unit, standing)
             && let Some(failure) = standing.objection()
         {
             return fail(failure.clone());
@@ -179,10 +179,10 @@ impl DeleteUsers {
         let rows = rows.remove(account).unwrap_or_default();
         let (echoes, own): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| row.tie == Tie::Echo);
-        if standing == Standing::Gone && echoes.is_empty() {
+        if *standing == Standing::Gone && echoes.is_empty() {
             return Prepared::Advance(Done::default());
         }
-        if standing != Standing::Gone && !own.is_empty() {
+        if *standing != Standing::Gone && !own.is_empty() {
             return fail(rows_remain(account, unit, &own));
         }
         let mut intent = json!({"account": account, "at": at});
