@@ -19,6 +19,7 @@ pub mod binary;
 pub mod crash;
 pub mod filter;
 pub mod judge;
+pub mod meddle;
 pub mod stage;
 pub mod webhook;
 
