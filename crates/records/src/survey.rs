@@ -79,6 +79,25 @@ pub(crate) struct Planned {
     pub(crate) open: Option<String>,
 }
 
+impl Planned {
+    /// The row as it stands in the target before anything more is written; `None` when ours is
+    /// not there.
+    pub(crate) fn there(self) -> Option<Self> {
+        match self.fate {
+            Fate::Insert | Fate::Update { .. } | Fate::Displace { .. } => None,
+            Fate::Complete { earlier } => Some(Self {
+                now: earlier,
+                fate: Fate::Equal { ours: true },
+                open: self.open.or_else(|| Some(String::new())),
+                ..self
+            }),
+            Fate::Equal { .. } | Fate::Held { .. } | Fate::Skipped | Fate::Failed { .. } => {
+                Some(self)
+            }
+        }
+    }
+}
+
 /// A span's rows as the source has them, and what is known of those they name.
 pub(crate) struct Draft {
     pub(crate) form: Form,
