@@ -168,6 +168,12 @@ impl Past {
             || self.effect.as_ref().is_some_and(|left| left.inserted.contains_key(key))
     }
 
+    /// Whether a row that stands under a key of ours was put there by us and changed since. One
+    /// that was to make room for ours and is as it was before shows that nothing was written.
+    fn was_ours(&self, key: &Vec<Value>, there: &Vec<Value>) -> bool {
+        self.is_ours(key) && !self.meant().is_some_and(|prior| prior.awaits(there))
+    }
+
     /// Whether the journal knows this row as it is now.
     pub(crate) fn knows(&self, plan: &Planned) -> bool {
         let known = self.effect.as_ref().and_then(|left| left.inserted.get(&plan.key));

@@ -91,6 +91,7 @@ fn lost_answers_change_nothing() {
     let before = yard.dump();
     yard.trouble = Trouble::Lost;
     yard.forth().unwrap();
+    yard.assert_all_there();
     let said = yard.back(&Back::default()).unwrap();
     assert!(said.refused.is_empty(), "{:?}", said.refused);
     pretty(&before, &yard.dump());

@@ -43,7 +43,10 @@ pub(crate) enum Trouble {
     /// Every answer is lost, in turn before and after the request is carried out.
     Lost,
     /// The process dies at the request of this number, before or after it is carried out.
-    Dies { at: u64, after: bool },
+    Dies {
+        at: u64,
+        after: bool,
+    },
 }
 
 /// A target in trouble.
@@ -328,8 +331,9 @@ impl Yard {
         let journal = self.journal();
         let doubts = Settings { only_doubts: true, ..Settings::default() };
         let undone = SettleUndos::new(Arc::clone(&target) as _, Arc::clone(&layout));
-        run(Engine::new(Arc::clone(&journal), Arc::new(Unwatched), doubts).transition(Arc::new(undone)))
-            .await;
+        run(Engine::new(Arc::clone(&journal), Arc::new(Unwatched), doubts)
+            .transition(Arc::new(undone)))
+        .await;
         let map = MapAll { adopted: self.adopted.clone(), failing: self.failing.clone() };
         let import = ImportSpans::new(
             Arc::clone(&source),
@@ -409,12 +413,10 @@ impl Yard {
         })
         .unwrap();
         for step in stages(&layout) {
-            let engine =
-                || Engine::new(Arc::clone(&journal), Arc::new(Unwatched), settings(false));
+            let engine = || Engine::new(Arc::clone(&journal), Arc::new(Unwatched), settings(false));
             match step {
                 RowStep::Detach { table } => {
-                    let worker =
-                        DetachSpans::new(Arc::clone(&target), Arc::clone(&plan), table, 2);
+                    let worker = DetachSpans::new(Arc::clone(&target), Arc::clone(&plan), table, 2);
                     run(engine().transition(Arc::new(worker))).await;
                 }
                 RowStep::Remove { table } => {
@@ -466,6 +468,16 @@ impl Yard {
         reader.standing_at_least(&SPAN, Stage::Exported, UnitId(0), 10_000).unwrap()
     }
 
+    /// That every span has arrived whole.
+    pub(crate) fn assert_all_there(&self) {
+        let reader = self.reader();
+        let waits = reader.failures(None, UnitId(0), 100).unwrap();
+        for unit in self.spans() {
+            let (key, state) = (&unit.source_key, unit.state);
+            assert_eq!(state.stage, Stage::Imported, "{key}: {:?} {waits:?}", unit.failure);
+        }
+    }
+
     /// That nothing of any span is left, by the journal.
     pub(crate) fn assert_all_back(&self) {
         for unit in self.spans() {
@@ -509,4 +521,3 @@ async fn run(engine: Engine) {
     let finish = Box::pin(engine.run(&Interrupt::default())).await.unwrap();
     assert_eq!(finish, Finish::Quiescent);
 }
-
