@@ -82,7 +82,6 @@ impl WriteDatabase for Troubled {
         Box::pin(async move {
             let number = self.writes.fetch_add(1, Ordering::SeqCst);
             match self.trouble {
-                Trouble::None => self.inner.write(statements).await,
                 Trouble::Lost => {
                     // Each request is lost at most twice, so that it ends.
                     let times = {
@@ -91,7 +90,7 @@ impl WriteDatabase for Troubled {
                         *times += 1;
                         *times
                     };
-                    if times > 1 || number % 2 == 0 {
+                    if times > 1 || number.is_multiple_of(2) {
                         self.inner.write(statements).await;
                     }
                     Written::Unknown { reason: "the answer was lost".to_owned() }
@@ -103,7 +102,7 @@ impl WriteDatabase for Troubled {
                     self.death.notify_one();
                     std::future::pending().await
                 }
-                Trouble::Dies { .. } => self.inner.write(statements).await,
+                Trouble::None | Trouble::Dies { .. } => self.inner.write(statements).await,
             }
         })
     }
