@@ -79,6 +79,25 @@ pub(crate) struct Planned {
     pub(crate) open: Option<String>,
 }
 
+impl Planned {
+    /// The row as it stands in the target before anything more is written; `None` when ours is
+    /// not there.
+    pub(crate) fn there(self) -> Option<Self> {
+        match self.fate {
+            Fate::Insert | Fate::Update { .. } | Fate::Displace { .. } => None,
+            Fate::Complete { earlier } => Some(Self {
+                now: earlier,
+                fate: Fate::Equal { ours: true },
+                open: self.open.or_else(|| Some(String::new())),
+                ..self
+            }),
+            Fate::Equal { .. } | Fate::Held { .. } | Fate::Skipped | Fate::Failed { .. } => {
+                Some(self)
+            }
+        }
+    }
+}
+
 /// A span's rows as the source has them, and what is known of those they name.
 pub(crate) struct Draft {
     pub(crate) form: Form,
@@ -147,6 +166,12 @@ impl Past {
     fn is_ours(&self, key: &Vec<Value>) -> bool {
         self.meant().is_some_and(|prior| prior.covers(key))
             || self.effect.as_ref().is_some_and(|left| left.inserted.contains_key(key))
+    }
+
+    /// Whether a row that stands under a key of ours was put there by us and changed since. One
+    /// that was to make room for ours and is as it was before shows that nothing was written.
+    fn was_ours(&self, key: &Vec<Value>, there: &Vec<Value>) -> bool {
+        self.is_ours(key) && !self.meant().is_some_and(|prior| prior.awaits(there))
     }
 
     /// Whether the journal knows this row as it is now.

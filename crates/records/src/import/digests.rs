@@ -75,7 +75,7 @@ pub(crate) type Written = (Vec<Value>, Option<RowDigest>);
 
 /// Keys and digests as the journal keeps them. Digests are kept for all rows or for none: one
 /// that is missing would shift those behind it.
-pub(crate) fn pack(rows: Vec<Written>) -> (KeySet, Digests) {
+pub(crate) fn pack(rows: &[Written]) -> (KeySet, Digests) {
     let known: HashMap<Vec<Value>, Option<RowDigest>> = rows.iter().cloned().collect();
     let keys = KeySet::new(rows.iter().map(|(key, _)| key));
     let ordered = keys.keys().unwrap_or_default();
@@ -110,7 +110,7 @@ mod tests {
             .map(|n| (vec![Value::Integer(n)], Some(RowDigest::of(&row(n)))))
             .chain([(vec![Value::text("x")], Some(RowDigest::of(&row(-1))))])
             .collect();
-        let (keys, digests) = pack(rows.clone());
+        let (keys, digests) = pack(&rows);
         let json = serde_json::to_string(&digests).unwrap();
         assert!(json.len() <= 5 * 11 + 2, "{json}");
         let back: Digests = serde_json::from_str(&json).unwrap();
@@ -142,7 +142,7 @@ mod tests {
     fn without_one_digest_there_are_none() {
         let some = Some(RowDigest::of(&[Value::Null]));
         let (keys, digests) =
-            pack(vec![(vec![Value::Integer(1)], some), (vec![Value::Integer(2)], None)]);
+            pack(&[(vec![Value::Integer(1)], some), (vec![Value::Integer(2)], None)]);
         assert!(digests.is_empty());
         let back = unpack(&keys, &digests).unwrap();
         assert!(back.len() == 2 && back.iter().all(|(_, digest)| digest.is_none()));

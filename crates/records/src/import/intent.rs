@@ -117,6 +117,8 @@ pub(crate) struct Prior {
     pub(crate) left: HashSet<Vec<Value>>,
     pub(crate) open: HashSet<Vec<Value>>,
     pub(crate) replaced: Vec<Replaced>,
+    /// The same rows, as they stood.
+    room: HashSet<Vec<Value>>,
 }
 
 impl Prior {
@@ -127,12 +129,22 @@ impl Prior {
         let intent = Intent::deserialize(json).map_err(|error| {
             Halt::Bug(format!("the intent of span {}: {error}", unit.source_key))
         })?;
+        let mut room = HashSet::new();
+        for one in &intent.replaced {
+            room.insert(key_from_json(&one.earlier)?);
+        }
         Ok(Some(Self {
+            room,
             existed: intent.existed.to_set()?,
             left: intent.left.to_set()?,
             open: intent.open.to_set()?,
             replaced: intent.replaced,
         }))
+    }
+
+    /// Whether this row was to make room and still stands as it stood before.
+    pub(crate) fn awaits(&self, row: &Vec<Value>) -> bool {
+        self.room.contains(row)
     }
 
     /// Whether an earlier intent meant to write the row of this key.

@@ -249,15 +249,15 @@ impl ImportSpans {
         let form = draft.form.clone();
         let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
         if planned.iter().any(|plan| plan.fate.writes()) {
-            let some = planned
+            // A part may be there: of a request that was isolated by halves, or all of it with
+            // references open that could be filled now. A rollback has to know of it even if
+            // nothing more is ever written.
+            let there: Vec<Planned> = planned.into_iter().filter_map(Planned::there).collect();
+            let some = there
                 .iter()
                 .any(|plan| plan.fate == Fate::Equal { ours: true } && !past.knows(plan));
             self.remember(unit, Some(Attempt { void: !some, races: 0 }));
             if some {
-                // A part of a request that was isolated by halves: a rollback has to know of it
-                // even if nothing more is ever written.
-                let there: Vec<Planned> =
-                    planned.into_iter().filter(|plan| !plan.fate.writes()).collect();
                 let mut done = summary::done(&form, &there, &past, true)?;
                 done.rest = None;
                 return Ok(Probed::Part(done));

@@ -61,7 +61,7 @@ impl SpanDone {
     }
 
     /// Replaces them.
-    pub(crate) fn set_rows(&mut self, rows: Vec<Written>) {
+    pub(crate) fn set_rows(&mut self, rows: &[Written]) {
         (self.inserted, self.digests) = pack(rows);
     }
 
@@ -140,7 +140,7 @@ pub(crate) fn done(
             block(plan, &mut blocks);
         }
     }
-    data.set_rows(ours);
+    data.set_rows(&ours);
     data.open = KeySet::new(open);
     past.hand_on(&mut data, repeated);
     blocks.sort_by(|a, b| (&a.kind, &a.key).cmp(&(&b.kind, &b.key)));
@@ -243,7 +243,7 @@ pub(crate) fn add_failed(
         let gone: std::collections::HashSet<_> = refused.iter().map(|(key, _)| key).collect();
         let mut kept = data.rows()?;
         kept.retain(|(key, _)| !gone.contains(key));
-        data.set_rows(kept);
+        data.set_rows(&kept);
         let open = data.open.keys()?;
         data.open = KeySet::new(open.iter().filter(|key| !gone.contains(key)));
         done.data = Some(data.json()?);

@@ -83,7 +83,7 @@ impl Surveyor {
                 }
                 let own =
                     identifying.iter().all(|id| there.get(id.column) == plan.row.get(id.column));
-                if own && owner_of(there).is_some() && !past.is_ours(&plan.key) {
+                if own && owner_of(there).is_some() && !past.was_ours(&plan.key, there) {
                     let earlier = there.clone();
                     verdicts.push(Verdict { number, fate: Fate::Update { earlier } });
                     continue;
@@ -94,8 +94,8 @@ impl Surveyor {
                 .find(|row| owner_of(row).is_none())
                 .map(|row| conflict(form, plan, row, None));
             if blocked.is_none()
-                && past.is_ours(&plan.key)
                 && let Some(there) = &same
+                && past.was_ours(&plan.key, there)
             {
                 let why = "it was changed after this migration wrote it";
                 blocked = Some(conflict(form, plan, there, Some(why)));

@@ -130,7 +130,7 @@ impl DetachSpans {
         if undoing.is_empty() {
             return Ok(Prepared::Leave);
         }
-        done.set_rows(digests.into_iter().collect());
+        done.set_rows(&digests.into_iter().collect::<Vec<_>>());
         let mut open = done.open.keys()?;
         open.extend(detached.iter().cloned());
         done.open = KeySet::new(&open);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::import::KeySet;
 use crate::import::summary::SpanDone;
+use crate::value::Value;
 
 /// The intent of one undo of a span.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,14 @@ impl UndoIntent {
         let json = unit.intent.clone().unwrap_or_default();
         serde_json::from_value(json)
             .map_err(|error| Halt::Bug(format!("the undo of span {}: {error}", unit.source_key)))
+    }
+
+    /// Keys of the rows that go with it.
+    pub(crate) fn removed(&self) -> Result<Vec<Vec<Value>>, Halt> {
+        match self {
+            Self::Remove { removed, .. } => removed.keys(),
+            Self::Detach { .. } => Ok(Vec::new()),
+        }
     }
 
     /// As the journal writes it.

@@ -101,10 +101,16 @@ fn meets(parent: &[String], child: &[String]) -> String {
 /// The rows of one child table that refer to the rows of a chunk of keys, as what follows
 /// `SELECT`: `j` is the key, `t` the referring row. With `others`, rows of the chunk itself do
 /// not count: they go together.
+///
+/// SQLite takes a list of keys for some 25 rows, and then reads the whole child table once for
+/// each of thousands rather than make an index of its own where the application has none. The
+/// list of one element multiplies its guess, and nothing else (measured: 2,500 keys against
+/// 6,000 rows, 5 s without it, 0.01 s with it).
 pub(crate) fn from_referrers(form: &Form, child: &ChildOf, chunk: &Chunk, others: bool) -> String {
     let meets = meets(&pick(&form.target, &child.columns), &child.child_columns);
     let mut from = format!(
-        "FROM json_each(?1) AS j CROSS JOIN {} AS p ON {} CROSS JOIN {} AS t ON {meets}",
+        "FROM json_each(?1) AS j CROSS JOIN json_each('[0]') AS k CROSS JOIN {} AS p ON {} \
+         CROSS JOIN {} AS t ON {meets}",
         form.target_table(),
         chunk.matches("p", &form.target_key()),
         quote_name(&child.table)

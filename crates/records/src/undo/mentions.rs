@@ -84,6 +84,25 @@ fn form_of(table: &TableLayout) -> Option<(&Form, Keying)> {
     if table.primary_may_be_null { rowid.or(primary) } else { primary.or(rowid) }
 }
 
+/// The same row under its primary key, when that is whole.
+fn by_key<'a>(
+    table: &'a TableLayout,
+    form: &'a Form,
+    keying: Keying,
+    row: Vec<Value>,
+) -> (&'a Form, Keying, Vec<Value>) {
+    if keying == Keying::Rowid
+        && let Some(primary) = &table.primary
+    {
+        // The rowid stands before the columns.
+        let plain: Vec<Value> = row.iter().skip(1).cloned().collect();
+        if !pick(&plain, &primary.key).iter().any(Value::is_null) {
+            return (primary, Keying::Primary, plain);
+        }
+    }
+    (form, keying, row)
+}
+
 /// For each of these target ids of `kind` the rows of every carried table that name it, also
 /// inside JSON columns; ids that no row names are left out. One question per id column, all in
 /// one request; a JSON column is read through once for all ids together.
@@ -135,6 +154,7 @@ pub async fn mentions_of(
     }
     for ((table, form, keying), answer) in asked.into_iter().zip(target.select(queries).await?) {
         for row in answer {
+            let (form, keying, row) = by_key(table, form, keying, row);
             // What SQL found is only likely: a collation or a longer text may have matched.
             for (of, id) in mentions(form, &row) {
                 if of != *kind || !ids.contains(&id) {

@@ -20,6 +20,7 @@
 //! What is not taken back: the counters of AUTOINCREMENT (`sqlite_sequence`) stay where they are.
 //! A lower counter could give an id twice that the application has already told somebody.
 
+mod course;
 mod detach;
 mod effect;
 mod intent;
@@ -33,6 +34,7 @@ mod scratch;
 mod stages;
 mod statements;
 mod verdicts;
+mod weigh;
 
 pub(crate) use effect::SpanEffect;
 

@@ -61,6 +61,7 @@ CREATE TABLE item (
     act INTEGER NOT NULL, code TEXT, message TEXT,
     named INTEGER NOT NULL,   -- names some unit of the journal
     chosen INTEGER NOT NULL,  -- names a selected one
+    went INTEGER NOT NULL DEFAULT 0, -- a worker has taken it away
     cause INTEGER             -- the item or count on account of which it stays
 );
 CREATE UNIQUE INDEX item_key ON item (tbl, key);

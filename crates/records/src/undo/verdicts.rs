@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use rehome_core::Halt;
+use rehome_core::{Halt, UnitId};
 use rusqlite::params;
 
 use super::reason::Reason;
@@ -140,16 +140,36 @@ pub(super) fn our_referrers(
     })
 }
 
-/// How many rows of each table there are of each sort.
-/// Whether there is a row of ours under this key that does not become an earlier one.
+/// Whether there is a row of ours under this key that neither went nor becomes an earlier one.
 pub(super) fn wrote(scratch: &Scratch, table: usize, key: &[Value]) -> Result<bool, Halt> {
     scratch.work(|file| {
-        file.prepare_cached("SELECT 1 FROM item WHERE tbl = ?1 AND key = ?2 AND act <> ?3")?
-            .exists(params![table as i64, super::scratch::key_text(key), Act::Restore.number()])
+        file.prepare_cached(
+            "SELECT 1 FROM item WHERE tbl = ?1 AND key = ?2 AND act <> ?3 AND went = 0",
+        )?
+        .exists(params![
+            table as i64,
+            super::scratch::key_text(key),
+            Act::Restore.number()
+        ])
     })
 }
 
-pub(super) fn counts(scratch: &Scratch) -> Result<Vec<(usize, Act, Option<String>, u64)>, Halt> {
+/// Notes that these rows of a span went.
+pub(super) fn went(scratch: &Scratch, unit: UnitId, keys: &[Vec<Value>]) -> Result<(), Halt> {
+    scratch.work(|file| {
+        let mut note = file.prepare_cached(
+            "UPDATE item SET went = 1
+             WHERE unit = ?1 AND tbl = (SELECT tbl FROM item WHERE unit = ?1) AND key = ?2",
+        )?;
+        for key in keys {
+            note.execute(params![unit.0, super::scratch::key_text(key)])?;
+        }
+        Ok(())
+    })
+}
+
+/// How many rows of each table there are of each sort.
+pub(super) fn counts(scratch: &Scratch) -> Result<Vec<Count>, Halt> {
     let rows: Vec<(i64, i64, Option<String>, u64)> = scratch.work(|file| {
         file.prepare_cached(
             "SELECT tbl, act, code, count(*) FROM item GROUP BY 1, 2, 3
@@ -164,6 +184,12 @@ pub(super) fn counts(scratch: &Scratch) -> Result<Vec<(usize, Act, Option<String
         .map(|(table, act, code, rows)| (table as usize, Act::from_number(act), code, rows))
         .collect())
 }
+
+/// A row: the table's place and its key.
+pub(super) type Which = (usize, Vec<Value>);
+
+/// A table, what is to become of rows of it, why not, and how many.
+pub(super) type Count = (usize, Act, Option<String>, u64);
 
 /// Which of those that stay.
 #[derive(Clone, Copy)]
@@ -182,7 +208,7 @@ pub(super) struct KeptRow {
     pub(super) reason: Reason,
     pub(super) message: String,
     /// The row on account of which it stays.
-    pub(super) cause: Option<(usize, Vec<Value>)>,
+    pub(super) cause: Option<Which>,
 }
 
 /// Those that stay, with numbers above `after`.
@@ -238,10 +264,7 @@ pub(super) fn kept(
 }
 
 /// The table of a row, and on account of which other row it stays.
-pub(super) fn cause(
-    scratch: &Scratch,
-    id: i64,
-) -> Result<(usize, Option<(usize, Vec<Value>)>), Halt> {
+pub(super) fn cause(scratch: &Scratch, id: i64) -> Result<(usize, Option<Which>), Halt> {
     let (table, of, by): (i64, Option<i64>, Option<String>) = scratch.work(|file| {
         file.prepare_cached(
             "SELECT i.tbl, c.tbl, c.key FROM item i LEFT JOIN item c ON c.id = i.cause

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each suite uses its own part")]
 #![allow(clippy::disallowed_methods, reason = "a test sets up its own databases")]
 
+pub(crate) mod back;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

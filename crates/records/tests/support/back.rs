@@ -1,0 +1,522 @@
+//! There and back through the real engine and the real journal: databases, users who are mapped
+//! as soon as they are seen, a target that loses answers or dies at a chosen request.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures::future::BoxFuture;
+use rehome_core::clock::SystemClock;
+use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
+use rehome_core::journal::{Change, Journal, Reader, Selection as Chosen, Setup};
+use rehome_core::progress::Unwatched;
+use rehome_core::{
+    Condition, Done, Event, Exported, Failure, Halt, Knowledge, Origin, Outcome, Page, Pass,
+    Prepared, Probed, Source, Stage, Step, Transition, Unit, UnitId, Way,
+};
+use rehome_records::ids::IdColumns;
+use rehome_records::import::ImportSpans;
+use rehome_records::layout::Layout;
+use rehome_records::policy::Unmapped;
+use rehome_records::schema::{self, Selection};
+use rehome_records::span::{SPAN, SpanSource};
+use rehome_records::sqlite::{SqliteReader, SqliteWriter};
+use rehome_records::undo::{
+    DetachSpans, PlanOptions, Refused, RowPlan, RowStep, SettleUndos, TableCounts, UndoSpans,
+    stages,
+};
+use rehome_records::{
+    DatabaseIdentity, Limits, ReadDatabase, Rows, Select, Statement, WriteDatabase, Written,
+};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::USER;
+
+/// What happens to the requests that write.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Trouble {
+    None,
+    /// Every answer is lost, in turn before and after the request is carried out.
+    Lost,
+    /// The process dies at the request of this number, before or after it is carried out.
+    Dies {
+        at: u64,
+        after: bool,
+    },
+}
+
+/// A target in trouble.
+struct Troubled {
+    inner: Arc<dyn WriteDatabase>,
+    trouble: Trouble,
+    writes: AtomicU64,
+    seen: Mutex<BTreeMap<String, u64>>,
+    death: Arc<Notify>,
+    limits: Option<Limits>,
+}
+
+impl ReadDatabase for Troubled {
+    fn identity(&self) -> &DatabaseIdentity {
+        self.inner.identity()
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.unwrap_or_else(|| self.inner.limits())
+    }
+
+    fn select(&self, queries: Vec<Select>) -> BoxFuture<'_, Result<Vec<Rows>, Halt>> {
+        self.inner.select(queries)
+    }
+
+    fn bookmark(&self) -> BoxFuture<'_, Result<Option<String>, Halt>> {
+        self.inner.bookmark()
+    }
+}
+
+impl WriteDatabase for Troubled {
+    fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Written> {
+        Box::pin(async move {
+            let number = self.writes.fetch_add(1, Ordering::SeqCst);
+            match self.trouble {
+                Trouble::Lost => {
+                    // Each request is lost at most twice, so that it ends.
+                    let times = {
+                        let mut seen = self.seen.lock().unwrap();
+                        let times = seen.entry(format!("{statements:?}")).or_insert(0);
+                        *times += 1;
+                        *times
+                    };
+                    if times > 1 || number.is_multiple_of(2) {
+                        self.inner.write(statements).await;
+                    }
+                    Written::Unknown { reason: "the answer was lost".to_owned() }
+                }
+                Trouble::Dies { at, after } if number == at => {
+                    if after {
+                        self.inner.write(statements).await;
+                    }
+                    self.death.notify_one();
+                    std::future::pending().await
+                }
+                Trouble::None | Trouble::Dies { .. } => self.inner.write(statements).await,
+            }
+        })
+    }
+}
+
+/// The users of the source.
+struct Users(Vec<String>);
+
+impl Source for Users {
+    fn kind(&self) -> rehome_core::Kind {
+        USER
+    }
+
+    fn next_page<'a>(
+        &'a self,
+        _cursor: Option<serde_json::Value>,
+    ) -> BoxFuture<'a, Result<Page, Halt>> {
+        Box::pin(async move {
+            let units = self
+                .0
+                .iter()
+                .map(|key| Exported {
+                    source_key: key.clone(),
+                    scope: String::new(),
+                    label: None,
+                    aliases: Vec::new(),
+                    data: json!({}),
+                })
+                .collect();
+            Ok(Page { units, cursor: json!(null), done: true, total: None })
+        })
+    }
+}
+
+/// Gives each user a counterpart, but for those who fail.
+struct MapAll {
+    adopted: Vec<String>,
+    failing: Vec<String>,
+}
+
+impl Transition for MapAll {
+    fn step(&self) -> Step {
+        let way = Way::Forth { from: Stage::Exported, to: Stage::Mapped };
+        Step { kind: USER, way, batch: 100, concurrency: 1 }
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        units: &'a [Unit],
+        _: Pass,
+    ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
+        let decide = |unit: &Unit| {
+            let key = &unit.source_key;
+            if self.failing.contains(key) {
+                let failure = Failure::new("refused", "not this one");
+                return Prepared::Fail { failure, blocks: Vec::new() };
+            }
+            let adopted = self.adopted.contains(key);
+            Prepared::Advance(Done {
+                target: Some(key.replace("user_", "new_")),
+                origin: Some(if adopted { Origin::Adopted } else { Origin::Created }),
+                data: None,
+                rest: None,
+            })
+        };
+        Box::pin(async move { Ok(units.iter().map(decide).collect()) })
+    }
+
+    fn apply<'a>(&'a self, _: &'a Unit, _: Box<dyn Any + Send + Sync>) -> BoxFuture<'a, Outcome> {
+        Box::pin(async { panic!("mapping has no effect") })
+    }
+
+    fn probe<'a>(&'a self, units: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
+        Box::pin(async move { Ok(units.iter().map(|_| Probed::Absent).collect()) })
+    }
+}
+
+/// How to go back.
+#[derive(Clone, Default)]
+pub(crate) struct Back {
+    /// Only what names these users (source keys).
+    pub(crate) only: Option<Vec<String>>,
+    pub(crate) force: bool,
+}
+
+/// What a plan said.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) counts: BTreeMap<String, TableCounts>,
+    pub(crate) refused: Vec<Refused>,
+}
+
+impl Said {
+    /// The codes of what is refused, with table and key.
+    pub(crate) fn codes(&self) -> Vec<String> {
+        let mut all: Vec<_> = self
+            .refused
+            .iter()
+            .map(|one| format!("{} {} {}", one.table, one.key, one.code))
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+type Open = Box<dyn Fn() -> (Arc<dyn ReadDatabase>, Arc<dyn WriteDatabase>)>;
+
+/// Two databases and a journal.
+pub(crate) struct Yard {
+    pub(crate) folder: tempfile::TempDir,
+    ids: BTreeMap<String, String>,
+    pub(crate) users: Vec<String>,
+    pub(crate) adopted: Vec<String>,
+    pub(crate) failing: Vec<String>,
+    pub(crate) trouble: Trouble,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) writes: u64,
+    open: Open,
+}
+
+impl Yard {
+    /// Over two SQLite files of one schema.
+    pub(crate) fn new(schema: &str, ids: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["source.sqlite", "target.sqlite"] {
+            rusqlite::Connection::open(path(name)).unwrap().execute_batch(schema).unwrap();
+        }
+        let (source, target) = (path("source.sqlite"), path("target.sqlite"));
+        let open: Open = Box::new(move || {
+            let reader = Arc::new(SqliteReader::open(&source).unwrap()) as Arc<dyn ReadDatabase>;
+            let writer = Arc::new(SqliteWriter::open(&target).unwrap()) as Arc<dyn WriteDatabase>;
+            (reader, writer)
+        });
+        Self::over(folder, ids, open)
+    }
+
+    pub(crate) fn over(folder: tempfile::TempDir, ids: &[&str], open: Open) -> Self {
+        Self {
+            folder,
+            ids: ids.iter().map(|place| ((*place).to_owned(), "user".to_owned())).collect(),
+            users: Vec::new(),
+            adopted: Vec::new(),
+            failing: Vec::new(),
+            trouble: Trouble::None,
+            limits: None,
+            writes: 0,
+            open,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn execute(&self, name: &str, sql: &str) {
+        let connection = rusqlite::Connection::open(self.path(name)).unwrap();
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
+        connection.execute_batch(sql).unwrap();
+    }
+
+    /// The application writes: with foreign keys on.
+    pub(crate) fn live(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.path("target.sqlite")).unwrap();
+        connection.pragma_update(None, "foreign_keys", true).unwrap();
+        connection.execute_batch(sql).unwrap();
+    }
+
+    fn journal(&self) -> Arc<Journal> {
+        let setup = Setup { name: "there and back".to_owned(), pins: BTreeMap::new() };
+        Arc::new(Journal::open(&self.path("journal"), &setup, Arc::new(SystemClock)).unwrap())
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::open(&self.path("journal")).unwrap()
+    }
+
+    async fn layout(&self, source: &dyn ReadDatabase, target: &dyn ReadDatabase) -> Arc<Layout> {
+        let from = schema::read(source, &Selection::default()).await.unwrap();
+        let all = Selection { tables: None, exclude: Vec::new() };
+        let to = schema::read(target, &all).await.unwrap();
+        let ids = IdColumns::resolve(&self.ids, &from).unwrap();
+        Arc::new(Layout::new(&from, &to, &ids))
+    }
+
+    /// One run of the process, which may die on the way. Says whether it lived.
+    fn live_through<F, R>(&mut self, run: F) -> Option<R>
+    where
+        F: AsyncFnOnce(&Self, Arc<dyn ReadDatabase>, Arc<dyn WriteDatabase>) -> R,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let (source, inner) = (self.open)();
+        let death = Arc::new(Notify::new());
+        let target = Arc::new(Troubled {
+            inner,
+            trouble: self.trouble,
+            writes: AtomicU64::new(0),
+            seen: Mutex::default(),
+            death: Arc::clone(&death),
+            limits: self.limits,
+        });
+        let writer = Arc::clone(&target) as Arc<dyn WriteDatabase>;
+        let result = runtime.block_on(async {
+            tokio::select! {
+                result = run(self, source, writer) => Some(result),
+                () = death.notified() => None,
+            }
+        });
+        drop(runtime);
+        self.writes = target.writes.load(Ordering::SeqCst);
+        result
+    }
+
+    /// Forth as far as it goes.
+    pub(crate) fn forth(&mut self) -> Option<()> {
+        self.live_through(async |yard, source, target| yard.forth_once(source, target).await)
+    }
+
+    async fn forth_once(&self, source: Arc<dyn ReadDatabase>, target: Arc<dyn WriteDatabase>) {
+        let layout = self.layout(source.as_ref(), target.as_ref()).await;
+        let journal = self.journal();
+        let doubts = Settings { only_doubts: true, ..Settings::default() };
+        let undone = SettleUndos::new(Arc::clone(&target) as _, Arc::clone(&layout));
+        run(Engine::new(Arc::clone(&journal), Arc::new(Unwatched), doubts)
+            .transition(Arc::new(undone)))
+        .await;
+        let map = MapAll { adopted: self.adopted.clone(), failing: self.failing.clone() };
+        let import = ImportSpans::new(
+            Arc::clone(&source),
+            target,
+            Arc::new(journal.reader().unwrap()) as Arc<dyn Knowledge>,
+            Arc::clone(&layout),
+            Unmapped::Hold,
+            2,
+        );
+        let (map, import) = (Arc::new(map), Arc::new(import));
+        // Twice: what was held while its parents were on their way is looked at when a run starts.
+        for _ in 0..2 {
+            let engine =
+                Engine::new(Arc::clone(&journal), Arc::new(Unwatched), Settings::default())
+                    .source(Arc::new(Users(self.users.clone())))
+                    .source(Arc::new(SpanSource::new(Arc::clone(&source), Arc::clone(&layout))))
+                    .transition(Arc::clone(&map) as Arc<dyn Transition>)
+                    .transition(Arc::clone(&import) as Arc<dyn Transition>);
+            run(engine).await;
+        }
+    }
+
+    /// Back as far as it goes, and what the plan said before.
+    pub(crate) fn back(&mut self, back: &Back) -> Option<Said> {
+        let back = back.clone();
+        self.live_through(async |yard, source, target| yard.back_once(source, target, &back).await)
+    }
+
+    async fn back_once(
+        &self,
+        source: Arc<dyn ReadDatabase>,
+        target: Arc<dyn WriteDatabase>,
+        back: &Back,
+    ) -> Said {
+        let layout = self.layout(source.as_ref(), target.as_ref()).await;
+        let journal = self.journal();
+        let settings = |only_doubts| Settings { only_doubts, ..Settings::default() };
+        let knowledge = Arc::new(journal.reader().unwrap()) as Arc<dyn Knowledge>;
+        let import = ImportSpans::new(
+            source,
+            Arc::clone(&target),
+            knowledge,
+            Arc::clone(&layout),
+            Unmapped::Hold,
+            2,
+        );
+        let undone = SettleUndos::new(Arc::clone(&target) as _, Arc::clone(&layout));
+        let engine = Engine::new(Arc::clone(&journal), Arc::new(Unwatched), settings(true));
+        run(engine.transition(Arc::new(import)).transition(Arc::new(undone))).await;
+        self.retry_stuck(&journal).await;
+
+        let mut reader = journal.reader().unwrap();
+        if let Some(names) = &back.only {
+            reader = reader.select(Chosen::Only { kind: USER, names: names.clone() });
+        }
+        let options = PlanOptions { only_selected: back.only.is_some(), force: back.force };
+        let scratch = self.path("scratch");
+        let plan = RowPlan::make(
+            target.as_ref(),
+            &reader,
+            &reader,
+            Arc::clone(&layout),
+            options,
+            &scratch,
+            &mut |_, _| {},
+        )
+        .await
+        .unwrap();
+        let plan = Arc::new(plan);
+        let mut said = Said::default();
+        for counts in plan.counts().unwrap() {
+            said.counts.insert(counts.table.clone(), counts);
+        }
+        plan.refused(&mut |refused| {
+            said.refused.push(refused);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        for step in stages(&layout) {
+            let engine = || Engine::new(Arc::clone(&journal), Arc::new(Unwatched), settings(false));
+            match step {
+                RowStep::Detach { table } => {
+                    let worker = DetachSpans::new(Arc::clone(&target), Arc::clone(&plan), table, 2);
+                    run(engine().transition(Arc::new(worker))).await;
+                }
+                RowStep::Remove { table } => {
+                    let worker =
+                        Arc::new(UndoSpans::new(Arc::clone(&target), Arc::clone(&plan), table, 2));
+                    for round in 0.. {
+                        assert!(round < 50, "it goes on and on");
+                        let lane = Arc::clone(&worker) as Arc<dyn Transition>;
+                        run(engine().transition(lane)).await;
+                        if !worker.again() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        said
+    }
+
+    async fn retry_stuck(&self, journal: &Journal) {
+        let reader = journal.reader().unwrap();
+        let stuck = reader.in_condition(&[Condition::Stuck], UnitId(0), 10_000).unwrap();
+        for unit in reader.load(&stuck).unwrap().into_iter().filter(|unit| unit.kind == SPAN) {
+            let change = Change::Step {
+                unit: unit.id,
+                event: Event::Retried,
+                detail: rehome_core::journal::Detail::default(),
+            };
+            journal.submit(vec![change]).await.unwrap();
+        }
+    }
+
+    /// An account that stays.
+    pub(crate) fn stick(&mut self, user: &str) {
+        let user = user.to_owned();
+        self.live_through(async |yard, _, _| {
+            let journal = yard.journal();
+            let unit = journal.reader().unwrap().find(&[user]).unwrap().remove(0);
+            let failure = Failure::new("used_since", "it signed in");
+            let change = Change::failure(unit.id, Event::Stuck, failure, Vec::new());
+            journal.submit(vec![change]).await.unwrap();
+        })
+        .unwrap();
+    }
+
+    /// All spans as the journal has them.
+    pub(crate) fn spans(&self) -> Vec<Unit> {
+        let reader = self.reader();
+        reader.standing_at_least(&SPAN, Stage::Exported, UnitId(0), 10_000).unwrap()
+    }
+
+    /// That every span has arrived whole.
+    pub(crate) fn assert_all_there(&self) {
+        let reader = self.reader();
+        let waits = reader.failures(None, UnitId(0), 100).unwrap();
+        for unit in self.spans() {
+            let (key, state) = (&unit.source_key, unit.state);
+            assert_eq!(state.stage, Stage::Imported, "{key}: {:?} {waits:?}", unit.failure);
+        }
+    }
+
+    /// That nothing of any span is left, by the journal.
+    pub(crate) fn assert_all_back(&self) {
+        for unit in self.spans() {
+            assert!(unit.effect.is_none(), "{}: {:?}", unit.source_key, unit.effect);
+            assert_eq!(unit.state.stage, Stage::Exported, "{}", unit.source_key);
+            assert_eq!(unit.state.condition, Condition::RolledBack, "{}", unit.source_key);
+        }
+    }
+
+    /// Everything that the target holds, value by value with its storage class.
+    pub(crate) fn dump(&self) -> Vec<String> {
+        dump(&rusqlite::Connection::open(self.path("target.sqlite")).unwrap())
+    }
+}
+
+/// Everything that a database holds. AUTOINCREMENT's counters are not taken back.
+pub(crate) fn dump(connection: &rusqlite::Connection) -> Vec<String> {
+    let strings = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    let mut all = Vec::new();
+    for table in strings(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+         AND name NOT LIKE '\\_cf\\_%' ESCAPE '\\' ORDER BY name",
+    ) {
+        let columns: Vec<_> = strings(&format!("SELECT name FROM pragma_table_info('{table}')"))
+            .into_iter()
+            .map(|name| format!("typeof(\"{name}\") || ' ' || quote(\"{name}\")"))
+            .collect();
+        let rows = strings(&format!("SELECT {} FROM \"{table}\"", columns.join(" || '|' || ")));
+        let mut rows: Vec<_> = rows.into_iter().map(|row| format!("{table}: {row}")).collect();
+        rows.sort();
+        all.extend(rows);
+    }
+    all
+}
+
+async fn run(engine: Engine) {
+    let finish = Box::pin(engine.run(&Interrupt::default())).await.unwrap();
+    assert_eq!(finish, Finish::Quiescent);
+}
