@@ -14,5 +14,5 @@ mod world;
 
 pub use application::Application;
 pub use snapshot::Snapshot;
-pub use trial::{Act, Deaths, Ended, Trial, run_all};
+pub use trial::{Act, Ended, Trial, boundaries, run_all, tell};
 pub use world::World;

@@ -16,6 +16,9 @@ pub struct Judge {
     pub left_out: Vec<String>,
     /// A copy of the target database as it was before, when it was not empty.
     pub target_before: Option<PathBuf>,
+    /// Whether how often an account was created is passed over: after a way back and forth again
+    /// some were created more often.
+    pub uncounted: bool,
 }
 
 impl Judge {
@@ -40,6 +43,9 @@ impl Judge {
         command.arg("--counters").arg(keep("counters.json", &stage.control("counters").await));
         command.arg("--before").arg(keep("before.json", stage.before()));
         command.arg("--unmoved").arg(keep("unmoved.json", &self.unmoved.clone().into()));
+        if self.uncounted {
+            command.arg("--uncounted");
+        }
         for attribute in &self.left_out {
             command.arg("--left-out").arg(attribute);
         }

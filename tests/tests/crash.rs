@@ -1,5 +1,7 @@
-//! Killed at every boundary there is, one after the other: everyone arrives once, and a second run
-//! has nothing to do.
+//! Killed at every boundary there is, one after the other: everyone arrives once, a second run has
+//! nothing to do, and a rollback leaves the target as it was, whichever of them was killed where.
+//!
+//! A failure prints its trial, which `REHOME_CRASH_TRIAL` repeats alone.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,41 +13,91 @@
 
 use std::collections::BTreeSet;
 
-use rehome_tests::crash::{Act, Deaths, Trial, run_all};
+use rehome_tests::crash::{Act, Trial, boundaries, run_all, tell};
 use rehome_tests::{Databases, binary};
 
-/// Counts the boundaries of an undisturbed life, then lives one for each of them, with a death there.
-async fn enumerate(databases: Databases) {
-    let undisturbed = Trial { databases, steps: vec![(Act::Run, None)] };
-    let ended = undisturbed.live().await.unwrap_or_else(|wrong| panic!("{wrong}"));
-    let boundaries = ended.reached[0].len() as u64;
-    let trials = (1..=boundaries).map(|at| Trial { databases, steps: vec![(Act::Run, Some(at))] });
-    let begun = std::time::Instant::now();
-    let lives = run_all(trials.collect()).await;
-    let took = begun.elapsed();
-    let mut deaths = Deaths::new();
-    let mut missed = 0;
-    for (_, ended) in &lives {
-        missed += ended.missed;
-        for name in &ended.deaths {
-            *deaths.entry(name.clone()).or_default() += 1;
+/// One life for every boundary that the last of `steps` reaches undisturbed, with a death there; and
+/// then what `after` says. Gives how many died.
+async fn enumerate(databases: Databases, steps: &[Act], after: &[Act]) -> u64 {
+    let (last, first) = steps.split_last().unwrap();
+    let whole = |act: &Act| (*act, None);
+    let trials = (1..=boundaries(databases, *last).await).map(|at| Trial {
+        databases,
+        steps: (first.iter().map(whole))
+            .chain([(*last, Some(at))])
+            .chain(after.iter().map(whole))
+            .collect(),
+    });
+    tell(&run_all(trials.collect()).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_boundary_of_a_run() {
+    assert!(enumerate(Databases::Sqlite, &[Act::Run], &[]).await > 140);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_boundary_of_a_run_that_is_then_taken_back() {
+    assert!(enumerate(Databases::Sqlite, &[Act::Run], &[Act::Rollback]).await > 140);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_boundary_of_a_rollback() {
+    assert!(enumerate(Databases::Sqlite, &[Act::Run, Act::Rollback], &[]).await > 80);
+}
+
+#[cfg(feature = "slow")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_boundary_of_a_run_over_d1() {
+    assert!(enumerate(Databases::D1, &[Act::Run], &[]).await > 200);
+}
+
+#[cfg(feature = "slow")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_boundary_of_a_rollback_over_d1() {
+    assert!(enumerate(Databases::D1, &[Act::Run, Act::Rollback], &[]).await > 80);
+}
+
+/// A second death during the recovery from the first: both drawn from a seed.
+#[cfg(feature = "slow")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pairs() {
+    const SEED: u64 = 20_261_123;
+    const PAIRS: usize = 500;
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut trials = Vec::new();
+    for databases in [Databases::Sqlite, Databases::D1] {
+        let forth = boundaries(databases, Act::Run).await;
+        let back = boundaries(databases, Act::Rollback).await;
+        for number in 0..300 {
+            use Act::{Rollback, Run};
+            let (n, m) = (random.u64(1..=forth), random.u64(1..=back));
+            // What a recovery has to do shrinks with what was done before.
+            let left = |all: u64, done: u64| (all - done) / 2 + 12;
+            let steps = match number % 4 {
+                0 => vec![(Run, Some(n)), (Run, Some(random.u64(1..=left(forth, n))))],
+                1 => {
+                    let begun = back * n / forth / 2 + 12;
+                    vec![(Run, Some(n)), (Rollback, Some(random.u64(1..=begun)))]
+                }
+                2 => {
+                    let then = random.u64(1..=left(back, m));
+                    vec![(Run, None), (Rollback, Some(m)), (Rollback, Some(then))]
+                }
+                _ => {
+                    let then = random.u64(1..=forth * m / back / 2 + 12);
+                    vec![(Run, None), (Rollback, Some(m)), (Run, Some(then))]
+                }
+            };
+            trials.push(Trial { databases, steps });
         }
     }
-    let count = lives.len();
-    println!("{databases:?}: {count} lives in {took:?}, {missed} done before their death");
-    for (name, times) in &deaths {
-        println!("{times:>5}  {name}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_boundary_between_files() {
-    enumerate(Databases::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_boundary_between_databases_of_d1() {
-    enumerate(Databases::D1).await;
+    println!("seed {SEED}");
+    let lives = run_all(trials).await;
+    tell(&lives);
+    let both = lives.iter().filter(|(_, ended)| ended.deaths.len() == 2).count();
+    println!("{both} of {} died twice", lives.len());
+    assert!(both >= PAIRS, "only {both} died twice");
 }
 
 /// What costs nothing is not there: the ordinary binary holds no boundary's name.

@@ -45,8 +45,6 @@ pub enum Boundary {
     ClerkDue,
     /// Clerk has served a request; the answer's body is not read.
     ClerkServed,
-    /// A request is about to be sent to D1.
-    D1Due,
     /// D1 has served a request; the answer's body is not read.
     D1Served,
     /// Rows are written to a SQLite file and not committed.
@@ -137,7 +135,7 @@ mod tried {
 
     impl Boundary {
         /// The names of all boundaries, without what their changes are about.
-        pub const NAMES: [&str; 18] = [
+        pub const NAMES: [&str; 17] = [
             "lock taken",
             "journal file made",
             "schema written, not committed",
@@ -152,7 +150,6 @@ mod tried {
             "acknowledged",
             "clerk: not sent yet",
             "clerk: served, answer unread",
-            "d1: not sent yet",
             "d1: served, answer unread",
             "rows written, not committed",
             "rows durable, not reported",
@@ -163,8 +160,8 @@ mod tried {
         pub fn name(self) -> String {
             let [lock, file, schema, schema_durable, setup, setup_durable, signed, gone, ..] =
                 Self::NAMES;
-            let [.., handed, group, durable, acknowledged, _, _, _, _, _, _] = Self::NAMES;
-            let [.., clerk, clerk_served, d1, d1_served, rows, rows_durable] = Self::NAMES;
+            let [.., handed, group, durable, acknowledged, _, _, _, _, _] = Self::NAMES;
+            let [.., clerk, clerk_served, d1_served, rows, rows_durable] = Self::NAMES;
             match self {
                 Self::LockTaken => lock.into(),
                 Self::FileMade => file.into(),
@@ -180,7 +177,6 @@ mod tried {
                 Self::Acknowledged(About(word)) => format!("{acknowledged}: {word}"),
                 Self::ClerkDue => clerk.into(),
                 Self::ClerkServed => clerk_served.into(),
-                Self::D1Due => d1.into(),
                 Self::D1Served => d1_served.into(),
                 Self::RowsWritten => rows.into(),
                 Self::RowsDurable => rows_durable.into(),

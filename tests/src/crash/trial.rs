@@ -16,21 +16,25 @@ use crate::Databases;
 pub enum Act {
     /// `rehome run`.
     Run,
+    /// `rehome rollback`.
+    Rollback,
 }
 
 impl Act {
     /// Every act.
-    pub const ALL: [Self; 1] = [Self::Run];
+    pub const ALL: [Self; 2] = [Self::Run, Self::Rollback];
 
     fn word(self) -> &'static str {
         match self {
             Self::Run => "run",
+            Self::Rollback => "rollback",
         }
     }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Run => &["run", "--yes", "--json"],
+            Self::Rollback => &["rollback", "--yes", "--json"],
         }
     }
 }
@@ -120,26 +124,49 @@ impl Trial {
                 (None, Some(_)) => ended.deaths.extend(reached.last().cloned()),
                 (Some(0), None) => {}
                 (Some(0), Some(_)) => ended.missed += 1,
+                // There is nothing to take back, and it says so.
+                (Some(_), _) if *act == Act::Rollback && world.is_blank() => {
+                    ended.missed += u64::from(at.is_some());
+                }
                 _ => return Err(format!("{}: {}", act.word(), World::last_word(&finished))),
             }
             ended.reached.push(reached);
             world.replay()?;
         }
         match self.steps.last() {
-            Some((Act::Run, _)) | None => finish_forth(world, ended).await,
+            Some((Act::Run, _)) | None => {
+                let counted = !self.steps.iter().any(|(act, _)| *act == Act::Rollback);
+                finish_forth(world, counted, ended).await?;
+                finish_back(world, ended).await
+            }
+            Some((Act::Rollback, _)) => finish_back(world, ended).await,
         }
     }
 }
 
-async fn finish_forth(world: &World, ended: &mut Ended) -> Result<(), String> {
+async fn finish_forth(world: &World, counted: bool, ended: &mut Ended) -> Result<(), String> {
     complete(world, Act::Run, ended).await?;
-    world.judge_whole().await?;
+    world.judge_whole(counted).await?;
     let effects = world.stage.effects();
     complete(world, Act::Run, ended).await?;
     if world.stage.effects() != effects {
         return Err("a run after completion changed something".into());
     }
     Ok(())
+}
+
+async fn finish_back(world: &World, ended: &mut Ended) -> Result<(), String> {
+    if world.is_blank() {
+        return world.judge_restored();
+    }
+    complete(world, Act::Rollback, ended).await?;
+    world.judge_restored()?;
+    let effects = world.stage.effects();
+    complete(world, Act::Rollback, ended).await?;
+    if world.stage.effects() != effects {
+        return Err("a rollback after the last one changed something".into());
+    }
+    world.judge_restored()
 }
 
 async fn complete(world: &World, act: Act, ended: &mut Ended) -> Result<(), String> {
@@ -151,8 +178,37 @@ async fn complete(world: &World, act: Act, ended: &mut Ended) -> Result<(), Stri
     world.replay()
 }
 
-/// How often each boundary was the place of a death.
-pub type Deaths = BTreeMap<String, u64>;
+/// How many boundaries an undisturbed `act` reaches; a rollback comes after a whole run.
+///
+/// # Panics
+/// When that goes wrong.
+pub async fn boundaries(databases: Databases, act: Act) -> u64 {
+    let before = match act {
+        Act::Run => None,
+        Act::Rollback => Some((Act::Run, None)),
+    };
+    let steps: Vec<_> = before.into_iter().chain([(act, None)]).collect();
+    let index = steps.len() - 1;
+    let undisturbed = Trial { databases, steps };
+    let ended = undisturbed.live().await.unwrap_or_else(|wrong| panic!("{wrong}"));
+    ended.reached[index].len() as u64
+}
+
+/// Prints how often each boundary was the place of a death, and gives how many deaths there were.
+#[allow(clippy::print_stdout, reason = "a test shows what it met")]
+pub fn tell(lives: &[(Trial, Ended)]) -> u64 {
+    let mut deaths: BTreeMap<&str, u64> = BTreeMap::new();
+    for name in lives.iter().flat_map(|(_, ended)| &ended.deaths) {
+        *deaths.entry(name).or_default() += 1;
+    }
+    let missed: u64 = lives.iter().map(|(_, ended)| ended.missed).sum();
+    let count = deaths.values().sum();
+    println!("{} lives, {count} deaths, {missed} done before theirs", lives.len());
+    for (name, times) in deaths {
+        println!("{times:>5}  {name}");
+    }
+    count
+}
 
 /// Lives all trials, so many at once as keep the machine busy, and gives how each ended, in their
 /// order. Every trial is lived, also after one went wrong.

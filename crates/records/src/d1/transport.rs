@@ -93,7 +93,6 @@ impl Transport {
         if let Some(body) = body {
             request = request.json(body);
         }
-        boundary::reach(Boundary::D1Due);
         let reply = match request.send().await {
             Ok(response) => {
                 boundary::reach(Boundary::D1Served);
