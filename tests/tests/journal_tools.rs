@@ -86,3 +86,38 @@ async fn a_replay_beside_a_run_and_after_it() {
     let words = stage.rehome(&["journal", "replay"]).await.expect(4);
     assert!(words.stdout.contains("unit.origin of id 5"), "{}", words.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_journal_is_named_and_refused_with_the_way_out() {
+    let stage = Stage::set(small(83)).await;
+    let _complete = stage.run().await.expect(0);
+    let whole = std::fs::read(stage.journal()).unwrap();
+    let effects = stage.effects();
+    let mut nonsense = whole.clone();
+    nonsense[..100].fill(0);
+    for bytes in [&whole[..0], &whole[..whole.len() / 2], &nonsense] {
+        std::fs::write(stage.journal(), bytes).unwrap();
+        for arguments in [
+            &["status"][..],
+            &["failures"],
+            &["map"],
+            &["show", &stage.people[0].0],
+            &["journal", "log"],
+            &["journal", "replay"],
+            &["retry"],
+            &["run"],
+            &["run", "--yes", "--json"],
+        ] {
+            let what = format!("{} bytes, {arguments:?}", bytes.len());
+            let refused = stage.rehome(arguments).await;
+            assert_eq!(refused.code(), Some(4), "{what}: {}", refused.stderr);
+            for part in ["suite.journal", "journal rebuild", "put a copy"] {
+                assert!(refused.stderr.contains(part), "{what}, {part}: {}", refused.stderr);
+            }
+        }
+        assert!(stage.rehome(&["check"]).await.code() == Some(4));
+    }
+    assert_eq!(stage.effects(), effects, "nothing was written outside");
+    std::fs::write(stage.journal(), &whole).unwrap();
+    let _as_before = stage.rehome(&["journal", "replay"]).await.expect(0);
+}

@@ -11,6 +11,7 @@ use rehome_migration::{ConfigError, Error};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::context::Context;
 use crate::exit;
 use crate::render::style::Style;
 use crate::secrets::SecretError;
@@ -21,6 +22,15 @@ pub(crate) enum Failure {
     /// Something that the migration itself reports.
     #[error(transparent)]
     Migration(#[from] Error),
+    /// The journal is there and cannot be trusted.
+    #[error("the journal {} cannot be used", .path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<journal::Error>,
+    },
     /// A secret could not be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -132,6 +142,22 @@ impl Failure {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
+    /// The same, naming the file when it is the journal that is damaged: what is deep in it does
+    /// not know its name.
+    pub(crate) fn naming_the_journal(self, context: &Context) -> Self {
+        match self {
+            Self::Migration(Error::Journal(
+                source @ (journal::Error::Damaged(_) | journal::Error::ReplayDiffers(_)),
+            )) => match context.config() {
+                Ok(config) => {
+                    Self::Journal { path: config.journal_path(), source: Box::new(source) }
+                }
+                Err(_) => Self::Migration(Error::Journal(source)),
+            },
+            other => other,
+        }
+    }
+
     /// All that is to be told.
     pub(crate) fn report(&self) -> Report {
         if let Self::Told(failure) = self {
@@ -165,6 +191,7 @@ impl Failure {
         let hint = |text: &str| Some(text.to_owned());
         match self {
             Self::Migration(error) => migration(error),
+            Self::Journal { source, .. } => journal(source),
             Self::Secret(error) => (exit::USAGE, Some(error.hint())),
             Self::Usage { hint, .. } => (exit::USAGE, Some(hint.clone())),
             Self::File { .. } => (exit::USAGE, hint("check the path and its permissions")),
@@ -243,11 +270,37 @@ fn journal(error: &journal::Error) -> (u8, Option<String>) {
             exit::REFUSED,
             hint("use the configuration that it was made with, or name a new `migration.journal`"),
         ),
-        journal::Error::Damaged(_) | journal::Error::ReplayDiffers(_) => {
-            (exit::REFUSED, hint("put a copy of the journal back; keep this one for a look at it"))
-        }
-        journal::Error::NotAJournal { .. } => {
-            (exit::REFUSED, hint("name another file in `migration.journal`"))
+        journal::Error::Damaged(_) => (
+            exit::REFUSED,
+            hint(
+                "move it away and put a copy back, or build it anew with `rehome journal rebuild`; \
+                 keep this one for a look at it",
+            ),
+        ),
+        journal::Error::ReplayDiffers(_) => (
+            exit::REFUSED,
+            hint(
+                "`rehome journal replay --repair` derives the rest from the log, which is the truth",
+            ),
+        ),
+        journal::Error::NotAJournal { .. } => (
+            exit::REFUSED,
+            hint(
+                "if it was one, move it away and put a copy back, or build it anew with `rehome \
+                 journal rebuild`; if it is something else, name another file in \
+                 `migration.journal`",
+            ),
+        ),
+        journal::Error::Shortened { lock, .. } => (
+            exit::REFUSED,
+            Some(format!(
+                "put it back together with its `-wal` file; to go on from this older state all the \
+                 same, remove {}: what came later is then found in the target and adopted",
+                lock.display()
+            )),
+        ),
+        journal::Error::ReadOnly(_) => {
+            (exit::REFUSED, hint("make it writable for its owner (`chmod 600`), or name a copy"))
         }
         journal::Error::TooNew { .. } => {
             (exit::REFUSED, hint("use the version of rehome that wrote it, or a later one"))

@@ -63,7 +63,7 @@ fn start(context: &Context, command: Command) -> Result<u8, Failure> {
     let runtime = builder.enable_all().build().map_err(Failure::Runtime)?;
     let result = runtime.block_on(Box::pin(dispatch(context, command)));
     runtime.shutdown_background();
-    result
+    result.map_err(|failure| failure.naming_the_journal(context))
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {

@@ -32,9 +32,16 @@ pub fn names(key: &str) -> Vec<String> {
 }
 
 /// Whether a run has begun already: there is a journal that is bound to a migration.
-pub fn has_begun(config: &Config) -> bool {
-    let bound = Reader::open(&config.journal_path()).and_then(|reader| reader.setup());
-    bound.is_ok_and(|setup| setup.is_some())
+///
+/// # Errors
+/// When there is a file by the journal's name that cannot be used: nobody is to mistake that for
+/// a beginning.
+pub fn has_begun(config: &Config) -> Result<bool, Error> {
+    match Reader::open(&config.journal_path()) {
+        Ok(reader) => Ok(reader.setup()?.is_some()),
+        Err(journal::Error::Missing(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Where everything stands.

@@ -84,7 +84,7 @@ pub async fn run(
     let remotes = Remotes::connect(config, keys, &clock).await?;
     refuse(&remotes)?;
     let path = config.journal_path();
-    let begun = ledger::has_begun(config);
+    let begun = ledger::has_begun(config)?;
     if let Some(agreed) = &options.plan {
         // What our own work has changed since does not make the plan stale.
         plan::still_holds(agreed, config, &remotes, !begun).await?;

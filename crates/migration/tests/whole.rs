@@ -125,7 +125,7 @@ async fn an_undeclared_column_stops_the_first_run_before_it_writes() {
     let Error::Refused(findings) = error else { panic!("{error}") };
     assert_eq!(findings[0].code, "undeclared_ids");
     assert!(findings[0].message.contains("events.payload"), "{}", findings[0].message);
-    assert!(!ledger::has_begun(&world.config), "and it can be corrected");
+    assert!(!ledger::has_begun(&world.config).unwrap(), "and it can be corrected");
     assert_eq!(world.emulator.instance("target").unwrap().count(), 0);
 }
 

@@ -23,6 +23,7 @@ use crate::{exit, out};
 pub(crate) async fn run(context: &Context, arguments: &Run) -> Result<u8, Failure> {
     let events = Arc::new(Events::new(Arc::clone(&context.clock)));
     let ended = attempt(context, arguments, &events).await;
+    let ended = ended.map_err(|failure| failure.naming_the_journal(context));
     if !context.json {
         let end = ended?;
         show(context, arguments, &end)?;
@@ -72,7 +73,7 @@ async fn attempt(
         plan: arguments.plan.as_deref().map(plan::read).transpose()?,
     };
     // A migration that has begun was consented to then.
-    let consented = arguments.yes || ledger::has_begun(&config);
+    let consented = arguments.yes || ledger::has_begun(&config)?;
     if !consented && !context.interactive {
         return Err(Failure::usage(
             "a first run writes to the target, and nobody can be asked here",

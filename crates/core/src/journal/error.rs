@@ -58,6 +58,25 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// The file must not be written to, by its permissions.
+    #[error("{} is read-only", .0.display())]
+    ReadOnly(PathBuf),
+    /// The journal ends before an entry that was acknowledged.
+    #[error(
+        "{} ends at entry {found}, but entry {acknowledged} was durable: its `-wal` file was left \
+         behind, or this is an older copy",
+        .path.display()
+    )]
+    Shortened {
+        /// The file.
+        path: PathBuf,
+        /// Its last entry.
+        found: i64,
+        /// The last entry that was acknowledged.
+        acknowledged: i64,
+        /// The file that says so.
+        lock: PathBuf,
+    },
     /// The file is damaged.
     #[error("the journal is damaged: {0}")]
     Damaged(String),
@@ -113,8 +132,27 @@ pub struct Difference {
 }
 
 impl Error {
-    /// For `map_err` on a rusqlite call.
+    /// For `map_err` on a rusqlite call. A file that SQLite finds broken half-way is damaged,
+    /// whatever was being done with it; so is one whose schema does not fit our questions, or
+    /// that holds a value of another type than the schema says.
     pub(crate) fn sqlite(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Sqlite { doing, source }
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, TypeMismatch};
+        move |source| {
+            let code = source.sqlite_error_code();
+            let broken = matches!(code, Some(DatabaseCorrupt | NotADatabase | TypeMismatch))
+                || matches!(
+                    source,
+                    rusqlite::Error::SqlInputError { .. }
+                        | rusqlite::Error::FromSqlConversionFailure(..)
+                        | rusqlite::Error::InvalidColumnType(..)
+                        | rusqlite::Error::IntegralValueOutOfRange(..)
+                        | rusqlite::Error::Utf8Error(..)
+                );
+            if broken {
+                Self::Damaged(format!("SQLite could not {doing}: {source}"))
+            } else {
+                Self::Sqlite { doing, source }
+            }
+        }
     }
 }

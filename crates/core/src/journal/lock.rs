@@ -4,9 +4,15 @@
 //! the journal's own file, which closing any other handle would drop). It vanishes with the
 //! process, however that ends, so a lock is never stale. The owner row in the journal is only
 //! there to say *who* holds it.
+//!
+//! The file is not empty: it holds the number of the last entry whose durability was acknowledged.
+//! After an unclean end the latest entries stand in the `-wal` file alone, and SQLite cannot
+//! notice when that was left behind: it opens what remains as if it were whole. The number can.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -16,7 +22,57 @@ use crate::boundary::{self, Boundary};
 /// Held as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+/// Notes the last acknowledged entry in the lock file.
+#[derive(Debug)]
+pub(super) struct Tail {
+    file: File,
+    last: Mutex<i64>,
+}
+
+impl Tail {
+    /// Notes that everything up to `seq` was acknowledged. It is not synced: after a power loss
+    /// an older number, or none, only means that less is noticed. The number never runs ahead.
+    pub(super) fn note(&self, seq: i64) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if seq <= *last {
+            return;
+        }
+        *last = seq;
+        let mut file = &self.file;
+        let written = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.write_all(format!("{seq:>WIDTH$}\n").as_bytes()));
+        if let Err(error) = written {
+            tracing::debug!(%error, "the last entry was not noted; the journal itself is durable");
+        }
+    }
+}
+
+/// Room for any number, so that a later one covers an earlier one wholly.
+const WIDTH: usize = 20;
+
+/// Refuses a journal that ends before an entry that was acknowledged.
+pub(super) fn refuse_shortened(conn: &Connection, path: &Path) -> Result<(), Error> {
+    // The number is read first where it matters: entries may be added meanwhile, never taken.
+    let lock = lock_path(path);
+    let Some(acknowledged) = noted(&lock) else { return Ok(()) };
+    let found: i64 = conn
+        .query_row("SELECT coalesce(max(seq), 0) FROM entry", [], |row| row.get(0))
+        .map_err(Error::sqlite("read its last entry"))?;
+    if found < acknowledged {
+        return Err(Error::Shortened { path: path.to_owned(), found, acknowledged, lock });
+    }
+    Ok(())
+}
+
+/// The number in a lock file; `None` when there is none that can be read.
+fn noted(lock: &Path) -> Option<i64> {
+    let mut text = String::new();
+    let read = File::open(lock).ok()?.take(2 * WIDTH as u64).read_to_string(&mut text);
+    read.ok().and_then(|_| text.trim().parse().ok())
 }
 
 /// Who writes to a journal.
@@ -46,11 +102,30 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {
                 boundary::reach(Boundary::LockTaken);
-                Ok(Self { _file: file })
+                Ok(Self { file })
             }
             Err(TryLockError::WouldBlock) => Err(Error::Locked { owner: describe(journal) }),
             Err(TryLockError::Error(source)) => Err(failed("lock")(source)),
         }
+    }
+
+    /// What notes acknowledged entries while the lock is held.
+    pub(super) fn tail(&self) -> Result<Tail, Error> {
+        let file = self.file.try_clone().map_err(|source| Error::File {
+            doing: "share the lock file of",
+            path: "the journal".into(),
+            source,
+        })?;
+        Ok(Tail { file, last: Mutex::new(0) })
+    }
+
+    /// Forgets the number of an earlier journal of this name.
+    pub(super) fn forget(&self) -> Result<(), Error> {
+        self.file.set_len(0).map_err(|source| Error::File {
+            doing: "empty the lock file of",
+            path: "the journal".into(),
+            source,
+        })
     }
 
     /// Whether some process holds the lock just now.
@@ -63,9 +138,7 @@ impl Lock {
 }
 
 fn lock_path(journal: &Path) -> PathBuf {
-    let mut name = journal.as_os_str().to_owned();
-    name.push(".lock");
-    PathBuf::from(name)
+    schema::beside(journal, ".lock")
 }
 
 fn describe(journal: &Path) -> String {

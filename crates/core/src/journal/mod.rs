@@ -45,6 +45,7 @@ pub struct Journal {
     path: PathBuf,
     writer: Option<writer::Writer>,
     thread: Option<std::thread::JoinHandle<()>>,
+    tail: lock::Tail,
     resumed: bool,
 }
 
@@ -76,10 +77,15 @@ impl Journal {
         writing: Writing,
     ) -> Result<Self, Error> {
         let lock = lock::Lock::take(path)?;
-        let conn = schema::open_writer(path, true)?;
         let now = clock.now().as_millisecond();
-        let new = setup::bind(&conn, setup, now)?;
-        Self::start(path, conn, lock, clock, writing, !new)
+        let resumed = path.exists();
+        if !resumed {
+            lock.forget()?;
+            schema::create(path, |conn| setup::bind(conn, setup, now))?;
+        }
+        let conn = schema::open_writer(path)?;
+        setup::bind(&conn, setup, now)?;
+        Self::start(path, conn, lock, clock, writing, resumed)
     }
 
     /// Opens an existing journal without comparing what it is bound to: for commands that change
@@ -104,7 +110,7 @@ impl Journal {
             return Err(Error::Missing(path.to_owned()));
         }
         let lock = lock::Lock::take(path)?;
-        let conn = schema::open_writer(path, false)?;
+        let conn = schema::open_writer(path)?;
         Self::start(path, conn, lock, clock, writing, true)
     }
 
@@ -118,6 +124,7 @@ impl Journal {
     ) -> Result<Self, Error> {
         lock::sign(&conn, clock.now().as_millisecond())?;
         boundary::reach(Boundary::OwnerSigned);
+        let tail = lock.tail()?;
         let closing = move |conn: rusqlite::Connection| {
             lock::leave(&conn);
             boundary::reach(Boundary::OwnerGone);
@@ -134,7 +141,7 @@ impl Journal {
                 (writer::Writer::inline(inline), None)
             }
         };
-        Ok(Self { path: path.to_owned(), writer: Some(writer), thread, resumed })
+        Ok(Self { path: path.to_owned(), writer: Some(writer), thread, tail, resumed })
     }
 
     /// Whether the journal existed before it was opened.
@@ -155,6 +162,7 @@ impl Journal {
         let about = boundary::about(|| change::word(&changes));
         boundary::reach(Boundary::Handed(about));
         let ack = writer.submit(changes).await?;
+        self.tail.note(ack.seq);
         boundary::reach(Boundary::Acknowledged(about));
         Ok(ack)
     }

@@ -35,10 +35,9 @@ pub(super) fn read(conn: &Connection) -> Result<Option<Setup>, Error> {
     .transpose()
 }
 
-/// Binds a new journal, or checks that an old one is bound to the same. Returns whether the
-/// journal was new.
+/// Binds a new journal, or checks that an old one is bound to the same.
 #[allow(clippy::disallowed_methods, reason = "the journal is one of the rooms where SQL is run")]
-pub(super) fn bind(conn: &Connection, wanted: &Setup, now: i64) -> Result<bool, Error> {
+pub(super) fn bind(conn: &Connection, wanted: &Setup, now: i64) -> Result<(), Error> {
     let Some(bound) = read(conn)? else {
         let pins = serde_json::to_string(&wanted.pins)
             .map_err(|error| Error::Damaged(error.to_string()))?;
@@ -49,10 +48,10 @@ pub(super) fn bind(conn: &Connection, wanted: &Setup, now: i64) -> Result<bool, 
         )
         .map_err(Error::sqlite("write its setup"))?;
         boundary::reach(Boundary::SetupDurable);
-        return Ok(true);
+        return Ok(());
     };
     let differences = bound.differences(wanted);
-    if differences.is_empty() { Ok(false) } else { Err(Error::OtherMigration { differences }) }
+    if differences.is_empty() { Ok(()) } else { Err(Error::OtherMigration { differences }) }
 }
 
 impl Setup {

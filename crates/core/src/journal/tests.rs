@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+mod damage;
+
 use super::*;
 use crate::clock::SystemClock;
 use crate::knowledge::Knowledge as _;

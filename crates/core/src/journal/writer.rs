@@ -146,6 +146,11 @@ pub(super) fn commit(
         let result = record_all(&savepoint, &changes, now);
         match &result {
             Ok(_) => savepoint.commit().map_err(Error::sqlite(doing))?,
+            // A broken file concerns everybody who waits, a change that cannot be made only one.
+            Err(Error::Damaged(_)) => {
+                drop(savepoint);
+                return Err(result.err().unwrap_or(Error::Closed));
+            }
             Err(Error::Sqlite { source, .. }) if is_disk_trouble(source) => {
                 drop(savepoint);
                 return Err(result.err().unwrap_or(Error::Closed));
