@@ -4,8 +4,13 @@
 //! null optional takes its default, so that an addition to the API, or an older instance, does
 //! not stop a migration. What a migration cannot do without (an id) is required.
 
+use std::fmt;
+
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+
+use crate::reader::LARGEST_PAGE;
 
 /// Reads `null` like a missing field.
 pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -81,6 +86,38 @@ pub struct ExternalAccount {
     pub provider: String,
 }
 
+/// A page of users, never more than the API may answer with: whatever answers with more is not
+/// the API, and a few bytes for each would become a thousand times that in memory.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Page(pub Vec<User>);
+
+impl<'de> Deserialize<'de> for Page {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Users;
+
+        impl<'de> Visitor<'de> for Users {
+            type Value = Page;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {LARGEST_PAGE} users")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Page, A::Error> {
+                let mut users = Vec::new();
+                while let Some(user) = seq.next_element()? {
+                    if users.len() == LARGEST_PAGE {
+                        return Err(A::Error::invalid_length(users.len() + 1, &self));
+                    }
+                    users.push(user);
+                }
+                Ok(Page(users))
+            }
+        }
+
+        deserializer.deserialize_seq(Users)
+    }
+}
+
 /// A user (schema `User`). Times are Unix milliseconds.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct User {
@@ -133,16 +170,16 @@ pub struct User {
     pub web3_wallets: Vec<Identification>,
     /// Only how many there are matters: they cannot be carried.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub passkeys: Vec<Value>,
+    pub passkeys: Vec<IgnoredAny>,
     /// Accounts at social providers.
     #[serde(default, deserialize_with = "null_as_default")]
     pub external_accounts: Vec<ExternalAccount>,
     /// SAML accounts; only how many.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub saml_accounts: Vec<Value>,
+    pub saml_accounts: Vec<IgnoredAny>,
     /// Enterprise accounts; only how many.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub enterprise_accounts: Vec<Value>,
+    pub enterprise_accounts: Vec<IgnoredAny>,
     /// Whether a password is set. Its digest is never returned.
     #[serde(default, deserialize_with = "null_as_default")]
     pub password_enabled: bool,
@@ -157,7 +194,7 @@ pub struct User {
     pub two_factor_enabled: bool,
     /// The organizations that the user is in; only how many, and only where the API tells.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub organization_memberships: Vec<Value>,
+    pub organization_memberships: Vec<IgnoredAny>,
     /// The last sign-in; null for somebody who never did.
     #[serde(default)]
     pub last_sign_in_at: Option<i64>,

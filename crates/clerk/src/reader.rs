@@ -13,7 +13,7 @@ use rehome_core::backoff::Backoff;
 use rehome_core::{Halt, RemoteTrouble};
 use serde::de::DeserializeOwned;
 
-use crate::api::{Instance, TotalCount, User};
+use crate::api::{Instance, Page, TotalCount, User};
 use crate::error::Refusal;
 use crate::query::{self, Filter};
 use crate::transport::{LIST_LIMIT, ONE_LIMIT, Reply, Transport};
@@ -119,7 +119,8 @@ impl Reader {
             From::After(id) => path.push_str(&format!("&starting_after={}", query::encode(id))),
             From::Offset(offset) => path.push_str(&format!("&offset={offset}")),
         }
-        self.get(path, LIST_LIMIT).await
+        let Page(users) = self.get(path, LIST_LIMIT).await?;
+        Ok(users)
     }
 
     /// Every user that has one of these values (`GetUserList` with a filter). The requests
@@ -144,7 +145,7 @@ impl Reader {
             };
             let path =
                 format!("/users?limit={LARGEST_PAGE}&order_by=%2Bcreated_at{offset}&{chunk}");
-            let page: Vec<User> = self.get(path, LIST_LIMIT).await?;
+            let Page(page) = self.get(path, LIST_LIMIT).await?;
             let last = page.len() < LARGEST_PAGE;
             users.extend(page);
             if last {

@@ -316,6 +316,40 @@ async fn a_flood_is_not_swallowed() {
     }
 }
 
+#[tokio::test]
+async fn answers_that_nobody_means_end_the_run_and_nothing_else() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let user = r#"{"id":"user_1"}"#;
+    let bodies = [
+        ("deep", nested(10_000)),
+        (
+            "deep where nothing is read",
+            format!(r#"[{{"id":"u","public_metadata":{{"a":{}}}}}]"#, nested(10_000)),
+        ),
+        ("more users than a page holds", format!("[{}]", vec![user; 501].join(","))),
+        ("another type", "\"<html>\"".to_owned()),
+        ("not UTF-8 in the end", format!("[{user},{{\"id\":\"\u{fffd}")),
+    ];
+    for (what, body) in bodies {
+        let url = serve(move |_, _| {
+            let headers = [(header::CONTENT_TYPE, "text/html")];
+            (StatusCode::OK, headers, body.clone()).into_response()
+        })
+        .await;
+        let backoff = rehome_core::backoff::Backoff { attempts: 1, ..quick() };
+        let reader = Reader::with_backoff(transport(&url, KEY), backoff);
+        let page = reader.users_page(&rehome_clerk::reader::From::Start, 500).await;
+        let Err(ReadError::Halt(halt)) = page else { panic!("{what}: {page:?}") };
+        assert_eq!(trouble(halt).0, RemoteTrouble::Protocol, "{what}");
+    }
+    // What is only skipped may be as deep as it likes: it costs nothing.
+    let deep =
+        format!(r#"[{{"id":"u","unknown":{},"passkeys":[{}]}}]"#, nested(10_000), nested(50_000));
+    let url = serve(move |_, _| json(200, &deep)).await;
+    let page = reader(&transport(&url, KEY)).users_page(&rehome_clerk::reader::From::Start, 500);
+    assert_eq!(page.await.unwrap()[0].passkeys.len(), 1);
+}
+
 #[test]
 fn the_key_does_not_travel_in_the_clear() {
     for (url, wanted) in [

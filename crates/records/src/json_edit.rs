@@ -10,6 +10,9 @@ use serde::de::IgnoredAny;
 
 use crate::json_path::{JsonPath, Segment};
 
+/// A text nested deeper is nobody's document; it is left as it is. serde_json reads as deep.
+const DEEPEST: usize = 128;
+
 /// A string of a JSON text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Found {
@@ -19,14 +22,15 @@ pub(crate) struct Found {
     pub(crate) text: String,
 }
 
-/// The strings at `path`; `None` when the text is not JSON (or is nested deeper than 128).
+/// The strings at `path`; `None` when the text is not JSON (or is nested deeper than 128
+/// containers).
 pub(crate) fn find(json: &str, path: &JsonPath) -> Option<Vec<Found>> {
-    // Checked as a whole first: then the walk below may trust the grammar, and its depth is
-    // bounded by serde_json's own limit of 128.
+    // Checked as a whole first: then the walk below may trust the grammar. What is ignored is
+    // checked without recursion, so depth is for the walk to bound, whose stack it is.
     serde_json::from_str::<IgnoredAny>(json).ok()?;
-    let mut walk = Walk { json, at: 0, found: Vec::new() };
+    let mut walk = Walk { json, at: 0, depth: 0, found: Vec::new() };
     walk.value(Some(path.segments()));
-    Some(walk.found)
+    (walk.depth == 0).then_some(walk.found)
 }
 
 /// The text with each of the ranges replaced by a JSON string of the new content. The ranges
@@ -50,6 +54,8 @@ pub(crate) fn replace(json: &str, mut edits: Vec<(Range<usize>, String)>) -> Str
 struct Walk<'a> {
     json: &'a str,
     at: usize,
+    /// Containers that are open here. At the end: 0, unless the text was too deep.
+    depth: usize,
     found: Vec<Found>,
 }
 
@@ -92,14 +98,21 @@ impl Walk<'_> {
 
     fn container(&mut self, close: u8, path: Option<&[Segment]>) {
         let object = close == b'}';
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            self.at = self.json.len();
+            return;
+        }
         self.at += 1;
         let mut index = 0;
         loop {
             self.space();
             match self.peek() {
+                // Only where it was too deep, further in.
                 None => return,
                 Some(byte) if byte == close => {
                     self.at += 1;
+                    self.depth -= 1;
                     return;
                 }
                 Some(b',') => {
@@ -182,6 +195,20 @@ mod tests {
         );
         assert_eq!(find("{", &JsonPath::parse("$").unwrap()), None);
         assert_eq!(texts("\"user_1\"", "$"), ["user_1"]);
+    }
+
+    #[test]
+    fn a_text_nested_deeper_than_anybody_means_is_left_alone() {
+        let path = JsonPath::parse("$[0]").unwrap();
+        let nested = |depth: usize| format!("{}\"x\"{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(find(&nested(DEEPEST), &path), Some(Vec::new()));
+        for depth in [DEEPEST + 1, 10_000, 1_000_000] {
+            assert_eq!(find(&nested(depth), &path), None, "{depth}");
+        }
+        let objects = format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
+        assert_eq!(find(&objects, &path), None);
+        // What only looks like nesting is text.
+        assert!(find(&format!("[\"{}\\\"\"]", "[".repeat(10_000)), &path).is_some());
     }
 
     fn json() -> impl Strategy<Value = serde_json::Value> {

@@ -11,11 +11,12 @@ use std::time::Duration;
 use rehome_core::boundary::{self, Boundary};
 use rehome_core::pacer::Pacer;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, redirect};
+use reqwest::{Method, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
-/// No answer is larger than this: a span holds about a megabyte, twice that in hexadecimal.
-const LARGEST_ANSWER: usize = 128 * 1024 * 1024;
+/// No answer is larger than this: a span holds about a megabyte, twice that in hexadecimal, and
+/// a batch of pages a few of them.
+const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(15);
 
@@ -63,6 +64,8 @@ impl Transport {
             .connect_timeout(CONNECT)
             .timeout(timeout)
             .redirect(redirect::Policy::none())
+            // Whether a write may be sent again is for the journal to say.
+            .retry(retry::never())
             .user_agent(concat!("rehome/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| chain(&error))?;
@@ -132,6 +135,10 @@ async fn read(mut response: reqwest::Response) -> Reply {
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.trim().parse().ok())
         .map(|seconds: u64| Duration::from_secs(seconds.min(3600)));
+    let too_long = || format!("an answer of more than {LARGEST_ANSWER} bytes");
+    if response.content_length().is_some_and(|length| length > LARGEST_ANSWER as u64) {
+        return Reply::Lost { reason: too_long() };
+    }
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
@@ -139,9 +146,7 @@ async fn read(mut response: reqwest::Response) -> Reply {
                 body.extend_from_slice(&chunk);
             }
             Ok(Some(_)) => {
-                return Reply::Lost {
-                    reason: format!("an answer of more than {LARGEST_ANSWER} bytes"),
-                };
+                return Reply::Lost { reason: too_long() };
             }
             Ok(None) => {
                 return Reply::Answered { status, body, retry_after };
