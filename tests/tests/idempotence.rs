@@ -37,7 +37,7 @@ async fn stage(seed: u64) -> Stage {
     let source = Connection::open(&source).unwrap();
     source.pragma_update(None, "foreign_keys", false).unwrap();
     for (number, (id, _)) in stage.people.iter().enumerate() {
-        let above = (number > 0).then(|| number / 2);
+        let above = (number > 0).then_some(number / 2);
         source.execute("INSERT INTO players VALUES (?1, ?1, ?2)", (number, id)).unwrap();
         source.execute("INSERT INTO teams VALUES (?1, ?2, ?3, ?1)", (number, id, above)).unwrap();
     }

@@ -346,7 +346,8 @@ async fn answers_that_nobody_means_end_the_run_and_nothing_else() {
     let deep =
         format!(r#"[{{"id":"u","unknown":{},"passkeys":[{}]}}]"#, nested(10_000), nested(50_000));
     let url = serve(move |_, _| json(200, &deep)).await;
-    let page = reader(&transport(&url, KEY)).users_page(&rehome_clerk::reader::From::Start, 500);
+    let reader = reader(&transport(&url, KEY));
+    let page = reader.users_page(&rehome_clerk::reader::From::Start, 500);
     assert_eq!(page.await.unwrap()[0].passkeys.len(), 1);
 }
 

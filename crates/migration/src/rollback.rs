@@ -126,9 +126,7 @@ pub async fn rollback(
     clock: Arc<dyn Clock>,
 ) -> Result<RollbackEnd, Error> {
     let path = config.journal_path();
-    if !ledger::has_begun(config) {
-        // Says what is wrong with it; one that is empty holds nothing to take back.
-        drop(Reader::open(&path)?);
+    if !ledger::has_begun(config)? {
         return Err(journal::Error::Missing(path).into());
     }
     let remotes = Remotes::connect(config, keys, &clock).await?;

@@ -18,7 +18,7 @@ pub(crate) fn page(document: &RollbackDoc, style: Style) -> String {
     };
     let mut text = format!(
         "{}\n\n",
-        style.bold(&format!(
+        style.bold(format!(
             "{} back to `{}`{}",
             document.migration,
             document.to,
