@@ -20,6 +20,8 @@ mod setup;
 mod writer;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};

@@ -71,7 +71,7 @@ impl std::fmt::Debug for Reader {
 /// What every query for units selects; [`unit_from_row`] reads it.
 const UNIT: &str = "SELECT u.id, u.kind, u.scope, u.source_key, u.target_key, u.origin, u.label,
         u.stage, u.condition, u.attempts, u.failure, e.detail, i.detail, u.exported_seq,
-        d.detail, o.detail
+        u.done_seq, d.detail, o.detail
     FROM unit u JOIN entry e ON e.seq = u.exported_seq
     LEFT JOIN entry i ON i.seq = coalesce(u.undo_seq, u.intent_seq)
     LEFT JOIN entry d ON d.seq = u.done_seq LEFT JOIN entry o ON o.seq = u.done_intent_seq";
@@ -292,6 +292,7 @@ struct RawUnit {
     exported: Option<String>,
     intent: Option<String>,
     exported_seq: i64,
+    done_seq: Option<i64>,
     done: Option<String>,
     done_intent: Option<String>,
 }
@@ -313,8 +314,9 @@ impl RawUnit {
             exported: row.get(11)?,
             intent: row.get(12)?,
             exported_seq: row.get(13)?,
-            done: row.get(14)?,
-            done_intent: row.get(15)?,
+            done_seq: row.get(14)?,
+            done: row.get(15)?,
+            done_intent: row.get(16)?,
         })
     }
 
@@ -325,7 +327,8 @@ impl RawUnit {
             None => Ok(None),
         };
         let intent = data(&self.intent)?;
-        let effect = match &self.done {
+        // By its entry: an effect of which there was nothing to say is an effect all the same.
+        let effect = match self.done_seq {
             Some(_) => Some(Effect { intent: data(&self.done_intent)?, data: data(&self.done)? }),
             None => None,
         };
