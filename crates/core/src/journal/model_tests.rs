@@ -32,7 +32,7 @@ use moves::Move;
 
 prop_state_machine! {
     #![proptest_config(Config {
-        cases: 64,
+        cases: 48,
         rng_seed: RngSeed::Fixed(20_240_229),
         failure_persistence: None,
         max_shrink_iters: 300,
