@@ -6,7 +6,7 @@
 //! kill the process at each of them in turn instead of hoping that a random moment meets it.
 //!
 //! None of it is in a program that people use. Without the cargo feature `crash-points`, [`reach`]
-//! is empty, [`about`] does not look at its argument, [`hasten`] gives back what it was given, and
+//! is empty, [`about`] does not look at its argument, `hasten` gives back what it was given, and
 //! there is neither a name nor a hook to install; a test looks for the names in the bytes of the
 //! shipped binary. With the feature, a program may `install` a hook that hears of each boundary
 //! and may end the process there. This crate reads no environment: which boundary is the last one

@@ -27,7 +27,7 @@ const ROWS: usize = 1_000;
 /// How a plan is meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PlanOptions {
-    /// Only rows that name a selected unit ([`Known::selected`]), and rows of ours below them.
+    /// Only rows that name a selected unit ([`rehome_core::Known::selected`]), and rows of ours below them.
     pub only_selected: bool,
     /// Rows go even if they were changed since, or nothing tells whether they were. Never against
     /// a row that refers to them.
