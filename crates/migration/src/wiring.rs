@@ -40,7 +40,7 @@ pub type Opening<'a, T> = Option<BoxFuture<'a, Result<Arc<T>, Error>>>;
 /// Ways to the remotes. Each method has the ordinary way as its default.
 pub trait Wiring: fmt::Debug + Send + Sync {
     /// The wire to a Clerk instance. `connection` holds address and key. A wire sends each
-    /// request once and never by itself again; it must say [`Lost`](rehome_clerk::Exchange) of
+    /// request once and never by itself again; it must say [`Lost`](rehome_clerk::wire::Exchange) of
     /// whatever may have been served.
     ///
     /// # Errors
