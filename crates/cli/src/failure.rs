@@ -272,23 +272,17 @@ fn journal(error: &journal::Error) -> (u8, Option<String>) {
         ),
         journal::Error::Damaged(_) => (
             exit::REFUSED,
-            hint(
-                "move it away and put a copy back, or build it anew with `rehome journal rebuild`; \
-                 keep this one for a look at it",
-            ),
+            hint("move it away and put a copy back; keep this one for a look at it"),
         ),
         journal::Error::ReplayDiffers(_) => (
             exit::REFUSED,
-            hint(
-                "`rehome journal replay --repair` derives the rest from the log, which is the truth",
-            ),
+            hint("put a copy of the journal back; keep this one for a look at it, and report it"),
         ),
         journal::Error::NotAJournal { .. } => (
             exit::REFUSED,
             hint(
-                "if it was one, move it away and put a copy back, or build it anew with `rehome \
-                 journal rebuild`; if it is something else, name another file in \
-                 `migration.journal`",
+                "if it was one, move it away and put a copy back; if it is something else, name \
+                 another file in `migration.journal`",
             ),
         ),
         journal::Error::Shortened { lock, .. } => (
