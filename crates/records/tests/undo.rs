@@ -97,3 +97,278 @@ fn lost_answers_change_nothing() {
     pretty(&before, &yard.dump());
     yard.assert_all_back();
 }
+
+/// A smaller town, of which every request can be tried.
+const VILLAGE: &str = "
+    CREATE TABLE users (id INTEGER PRIMARY KEY, clerk_id TEXT NOT NULL UNIQUE, name TEXT,
+        favorite INTEGER REFERENCES badges(id) ON DELETE SET NULL);
+    CREATE TABLE badges (id INTEGER PRIMARY KEY, owner TEXT NOT NULL
+        REFERENCES users(clerk_id) ON DELETE CASCADE, data TEXT);
+    CREATE TABLE images (badge INTEGER PRIMARY KEY REFERENCES badges(id) ON DELETE CASCADE,
+        image BLOB);
+    CREATE TABLE notes (id INTEGER PRIMARY KEY, badge INTEGER REFERENCES badges(id)
+        ON DELETE CASCADE, text TEXT);";
+
+fn village() -> Yard {
+    let mut yard = Yard::new(VILLAGE, &["users.clerk_id"]);
+    yard.execute(
+        "source.sqlite",
+        "INSERT INTO users VALUES (1, 'user_a', 'Ann', 20), (2, 'user_b', 'Bob', 20),
+             (3, 'user_c', 'Cid', NULL);
+         INSERT INTO badges VALUES (10, 'user_a', 'x'), (20, 'user_b', 'y'), (30, 'user_c', NULL);
+         INSERT INTO images VALUES (10, x'00'), (20, x'01'), (30, NULL);",
+    );
+    yard.execute(
+        "target.sqlite",
+        "INSERT INTO users VALUES (3, 'new_a', NULL, NULL), (2, 'new_b', 'b', NULL),
+             (90, 'own', 'Own', 91);
+         INSERT INTO badges VALUES (91, 'own', 'mine');
+         INSERT INTO images VALUES (91, x'ff');
+         INSERT INTO notes VALUES (1, 91, 'own note');",
+    );
+    yard.users = ["a", "b", "c"].map(|name| format!("user_{name}")).to_vec();
+    yard
+}
+
+#[test]
+fn a_death_at_any_request_there_or_back_changes_nothing() {
+    let mut yard = village();
+    let before = yard.dump();
+    yard.forth().unwrap();
+    let (there, after) = (yard.writes, yard.dump());
+    yard.back(&Back::default()).unwrap();
+    let back = yard.writes;
+    pretty(&before, &yard.dump());
+    assert!(there >= 4 && back >= 4, "{there} {back}");
+    for late in [false, true] {
+        for at in 0..there {
+            let mut yard = village();
+            yard.trouble = Trouble::Dies { at, after: late };
+            assert!(yard.forth().is_none(), "{at} {late}");
+            yard.trouble = Trouble::None;
+            // Straight back from here.
+            let said = yard.back(&Back::default()).unwrap();
+            assert!(said.refused.is_empty(), "{at} {late}: {:?}", said.refused);
+            pretty(&before, &yard.dump());
+            yard.forth().unwrap();
+            pretty(&after, &yard.dump());
+        }
+        for at in 0..back {
+            let mut yard = village();
+            yard.forth().unwrap();
+            yard.trouble = Trouble::Dies { at, after: late };
+            assert!(yard.back(&Back::default()).is_none(), "{at} {late}");
+            yard.trouble = Trouble::None;
+            if at % 2 == 0 {
+                // Forth again from the middle of the way back, and all the way back.
+                yard.forth().unwrap();
+                pretty(&after, &yard.dump());
+            }
+            let said = yard.back(&Back::default()).unwrap();
+            assert!(said.refused.is_empty(), "{at} {late}: {:?}", said.refused);
+            pretty(&before, &yard.dump());
+            yard.assert_all_back();
+        }
+    }
+}
+
+#[test]
+fn what_the_application_changed_stays_with_its_parents_until_forced() {
+    let mut yard = village();
+    let before = yard.dump();
+    yard.forth().unwrap();
+    yard.live("UPDATE images SET image = x'77' WHERE badge = 10");
+    yard.live("DELETE FROM images WHERE badge = 30");
+    let said = yard.back(&Back::default()).unwrap();
+    assert_eq!(
+        said.codes(),
+        [
+            "badges 10 row_referred",
+            // Ann's favourite badge is Bob's, and his stays for her.
+            "badges 20 row_referred",
+            "images 10 row_changed",
+            "users 1 row_referred",
+            "users 2 row_referred",
+            // Ann's webhook row had number 3, and her address is taken as long as hers stays.
+            "users 3 place_taken",
+        ]
+    );
+    assert_eq!((said.counts["images"].gone, said.counts["images"].remove), (1, 1));
+    let left: Vec<_> = yard.dump().into_iter().filter(|row| !before.contains(row)).collect();
+    assert_eq!(left.len(), 5, "{left:#?}");
+    let failures = yard.reader().failures(None, rehome_core::UnitId(0), 10).unwrap();
+    let stuck: Vec<_> = failures.iter().map(|row| row.source_key.as_str()).collect();
+    assert_eq!(stuck, ["badges#1", "users#1", "images#1"]);
+    let hint = failures[2].failure.as_ref().unwrap();
+    assert!(hint.message.contains("images 10 was changed"), "{hint:?}");
+
+    // Again says the same; forced it goes.
+    assert_eq!(yard.back(&Back::default()).unwrap().codes(), said.codes());
+    let said = yard.back(&Back { force: true, only: None }).unwrap();
+    assert!(said.refused.is_empty(), "{:?}", said.refused);
+    pretty(&before, &yard.dump());
+    yard.assert_all_back();
+}
+
+#[test]
+fn nothing_of_the_application_is_torn_along_whatever_on_delete_says() {
+    for sql in [
+        "INSERT INTO notes VALUES (5, 20, 'on a badge of ours')",
+        "UPDATE users SET favorite = 20 WHERE clerk_id = 'own'",
+    ] {
+        let mut yard = village();
+        yard.forth().unwrap();
+        yard.live(sql);
+        let own = |yard: &Yard| -> Vec<String> {
+            let all = yard.dump();
+            all.into_iter().filter(|row| row.contains("'own") || row.starts_with("notes")).collect()
+        };
+        let before = own(&yard);
+        for force in [false, true] {
+            let said = yard.back(&Back { force, only: None }).unwrap();
+            assert_eq!(
+                said.codes(),
+                ["badges 20 row_referred", "users 2 row_referred"],
+                "{:?}",
+                said.refused
+            );
+            assert_eq!(own(&yard), before, "{sql}");
+        }
+    }
+}
+
+#[test]
+fn only_what_names_the_chosen_goes_and_what_hangs_below() {
+    let mut yard = village();
+    yard.forth().unwrap();
+    let only = Back { only: Some(vec!["user_c".to_owned()]), force: false };
+    let after = yard.dump();
+    let said = yard.back(&only).unwrap();
+    assert!(said.refused.is_empty(), "{:?}", said.refused);
+    let gone: Vec<_> = {
+        let now = yard.dump();
+        after.iter().filter(|row| !now.contains(row)).cloned().collect()
+    };
+    assert_eq!(
+        gone,
+        [
+            "badges: integer 30|text 'new_c'|null NULL",
+            "images: integer 30|null NULL",
+            "users: integer 3|text 'new_c'|text 'Cid'|null NULL",
+        ]
+    );
+    assert_eq!((said.counts["badges"].remove, said.counts["badges"].left), (1, 2));
+    assert!(yard.spans().iter().all(|unit| unit.effect.is_some()), "the rest is still known");
+    // Forth again, and all of it back.
+    yard.forth().unwrap();
+    pretty(&after, &yard.dump());
+    yard.back(&only).unwrap();
+    yard.back(&Back::default()).unwrap();
+    pretty(&village().dump(), &yard.dump());
+    yard.assert_all_back();
+}
+
+#[test]
+fn an_account_that_stays_keeps_its_rows_whole() {
+    let mut yard = village();
+    yard.forth().unwrap();
+    yard.stick("user_c");
+    let said = yard.back(&Back::default()).unwrap();
+    assert_eq!(
+        said.codes(),
+        [
+            "badges 30 account_stuck",
+            "images 30 account_stuck",
+            "users 3 account_stuck",
+            // Ann's webhook row stood there.
+            "users 3 place_taken"
+        ]
+    );
+    let kept = yard.dump();
+    assert!(kept.contains(&"images: integer 30|null NULL".to_owned()), "{kept:#?}");
+    assert!(!kept.iter().any(|row| row.contains("'Ann'")), "{kept:#?}");
+}
+
+#[test]
+fn a_tree_without_empty_references_goes_leaf_by_leaf() {
+    let mut yard = Yard::new(
+        "CREATE TABLE nodes (id INTEGER PRIMARY KEY, up INTEGER NOT NULL REFERENCES nodes(id),
+             owner TEXT)",
+        &["nodes.owner"],
+    );
+    yard.execute(
+        "source.sqlite",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
+         INSERT INTO nodes SELECT i, max(1, i - 1000), 'user_a' FROM n;",
+    );
+    yard.execute("target.sqlite", "INSERT INTO nodes VALUES (9999, 9999, 'own')");
+    yard.users = vec!["user_a".to_owned()];
+    let before = yard.dump();
+    // Each run takes the next generation of those who hold what they wait for.
+    for _ in 0..3 {
+        yard.forth().unwrap();
+    }
+    assert_eq!(yard.dump().len(), 6001);
+    let said = yard.back(&Back::default()).unwrap();
+    assert!(said.refused.is_empty(), "{:?}", said.refused);
+    pretty(&before, &yard.dump());
+    yard.assert_all_back();
+}
+
+#[test]
+fn spans_that_arrived_in_part_go_back_too() {
+    let mut yard = village();
+    let before = yard.dump();
+    yard.failing = vec!["user_b".to_owned()];
+    yard.forth().unwrap();
+    assert_ne!(before, yard.dump());
+    let said = yard.back(&Back::default()).unwrap();
+    assert!(said.refused.is_empty(), "{:?}", said.refused);
+    pretty(&before, &yard.dump());
+}
+
+#[test]
+fn a_request_that_would_be_too_large_goes_in_parts() {
+    let mut yard = village();
+    let before = yard.dump();
+    yard.forth().unwrap();
+    let tiny = rehome_records::Limits { row: 10_000, parameter: 200, request: 3_000 };
+    yard.limits = Some(tiny);
+    let said = yard.back(&Back::default()).unwrap();
+    assert!(said.refused.is_empty(), "{:?}", said.refused);
+    pretty(&before, &yard.dump());
+    yard.assert_all_back();
+}
+
+#[test]
+fn keys_that_may_be_null_and_tables_without_one_go_back() {
+    let mut yard = Yard::new(
+        "CREATE TABLE people (clerk TEXT PRIMARY KEY, boss TEXT REFERENCES people(clerk));
+         CREATE TABLE maybe (k TEXT PRIMARY KEY, v);
+         CREATE TABLE pairs (a TEXT COLLATE NOCASE, b INTEGER, who TEXT REFERENCES people(clerk),
+             PRIMARY KEY (a, b)) WITHOUT ROWID;
+         CREATE TABLE loose (x, who TEXT);",
+        &["people.clerk", "loose.who"],
+    );
+    yard.execute(
+        "source.sqlite",
+        "INSERT INTO people VALUES ('user_a', 'user_b'), ('user_b', 'user_a');
+         INSERT INTO maybe VALUES (NULL, 1), (NULL, 2), ('k', 3.0);
+         INSERT INTO pairs VALUES ('Ab', 1, 'user_a'), ('ab', 2, 'user_b'), ('c', 1, NULL);
+         INSERT INTO loose VALUES (1, 'user_a'), (1, 'user_a'), (NULL, NULL), (x'00', 'user_b');",
+    );
+    yard.execute(
+        "target.sqlite",
+        "INSERT INTO people VALUES ('own', 'own'), ('new_a', NULL);
+         INSERT INTO maybe (rowid, k, v) VALUES (70, NULL, 9);
+         INSERT INTO loose (rowid, x) VALUES (99, 1);",
+    );
+    yard.users = vec!["user_a".to_owned(), "user_b".to_owned()];
+    let before = yard.dump();
+    yard.forth().unwrap();
+    assert_eq!(yard.dump().len(), before.len() + 11);
+    let said = yard.back(&Back::default()).unwrap();
+    assert!(said.refused.is_empty(), "{:?}", said.refused);
+    pretty(&before, &yard.dump());
+    yard.assert_all_back();
+}

@@ -71,10 +71,10 @@ pub(super) fn keep_parents(scratch: &Scratch) -> Result<(), Halt> {
              WITH RECURSIVE keep(id, cause) AS (
                  SELECT l.parent, l.child FROM item c JOIN link l ON l.child = c.id
                      JOIN item p ON p.id = l.parent
-                     WHERE c.act IN (2, 3) AND p.act = 0
+                     WHERE c.act IN (2, 3) AND p.act IN (0, 1)
                  UNION
                  SELECT l.parent, l.child FROM keep k JOIN link l ON l.child = k.id
-                     JOIN item p ON p.id = l.parent WHERE p.act = 0)
+                     JOIN item p ON p.id = l.parent WHERE p.act IN (0, 1))
              SELECT id, min(cause) AS cause FROM keep GROUP BY id",
             "UPDATE item SET act = 2, code = 'row_referred', message = '',
                  cause = keep.cause FROM keep WHERE keep.id = item.id",
