@@ -4,6 +4,8 @@
 
 mod support;
 
+use rehome_records::undo::{MentionedRow, mentions_of, remove_rows};
+use rehome_records::{Refusal, Written};
 use support::back::{Back, Trouble, Yard};
 
 /// Two circles (a user's favourite badge, a comment's parent), a JSON column, a table without a
@@ -204,7 +206,7 @@ fn what_the_application_changed_stays_with_its_parents_until_forced() {
 
     // Again says the same; forced it goes.
     assert_eq!(yard.back(&Back::default()).unwrap().codes(), said.codes());
-    let said = yard.back(&Back { force: true, only: None }).unwrap();
+    let said = yard.back(&Back { force: true, ..Back::default() }).unwrap();
     assert!(said.refused.is_empty(), "{:?}", said.refused);
     pretty(&before, &yard.dump());
     yard.assert_all_back();
@@ -225,7 +227,7 @@ fn nothing_of_the_application_is_torn_along_whatever_on_delete_says() {
         };
         let before = own(&yard);
         for force in [false, true] {
-            let said = yard.back(&Back { force, only: None }).unwrap();
+            let said = yard.back(&Back { force, ..Back::default() }).unwrap();
             assert_eq!(
                 said.codes(),
                 ["badges 20 row_referred", "users 2 row_referred"],
@@ -241,7 +243,7 @@ fn nothing_of_the_application_is_torn_along_whatever_on_delete_says() {
 fn only_what_names_the_chosen_goes_and_what_hangs_below() {
     let mut yard = village();
     yard.forth().unwrap();
-    let only = Back { only: Some(vec!["user_c".to_owned()]), force: false };
+    let only = Back { only: Some(vec!["user_c".to_owned()]), ..Back::default() };
     let after = yard.dump();
     let said = yard.back(&only).unwrap();
     assert!(said.refused.is_empty(), "{:?}", said.refused);
@@ -334,6 +336,7 @@ fn a_request_that_would_be_too_large_goes_in_parts() {
     yard.forth().unwrap();
     let tiny = rehome_records::Limits { row: 10_000, parameter: 200, request: 3_000 };
     yard.limits = Some(tiny);
+    assert!(yard.writes < 10);
     let said = yard.back(&Back::default()).unwrap();
     assert!(said.refused.is_empty(), "{:?}", said.refused);
     pretty(&before, &yard.dump());
@@ -371,4 +374,71 @@ fn keys_that_may_be_null_and_tables_without_one_go_back() {
     assert!(said.refused.is_empty(), "{:?}", said.refused);
     pretty(&before, &yard.dump());
     yard.assert_all_back();
+}
+
+#[test]
+fn without_digests_nothing_is_proved_and_only_force_removes() {
+    let mut yard = village();
+    let before = yard.dump();
+    yard.forth().unwrap();
+    let after = yard.dump();
+    let said = yard.back(&Back { blind: true, ..Back::default() }).unwrap();
+    // What makes room again is not proved either.
+    assert!(said.refused.iter().all(|one| one.code == "no_digest"), "{:?}", said.refused);
+    assert_eq!(said.refused.len(), 9);
+    pretty(&after, &yard.dump());
+    let force = Back { blind: true, force: true, ..Back::default() };
+    assert!(yard.back(&force).unwrap().refused.is_empty());
+    pretty(&before, &yard.dump());
+}
+
+#[tokio::test]
+async fn rows_that_name_an_account_are_found_and_its_own_go_with_it() {
+    let yard = Yard::new(
+        "CREATE TABLE users (clerk_id TEXT PRIMARY KEY, name TEXT);
+         CREATE TABLE settings (id INTEGER PRIMARY KEY, who TEXT UNIQUE REFERENCES users(clerk_id),
+             dark INTEGER);
+         CREATE TABLE posts (id INTEGER PRIMARY KEY, author TEXT REFERENCES users(clerk_id)
+             ON DELETE CASCADE, meta TEXT);",
+        &["users.clerk_id", "posts.meta:$.likes[*]"],
+    );
+    yard.execute(
+        "target.sqlite",
+        r#"INSERT INTO users VALUES ('new_a', NULL), ('new_b', 'Bob'), ('new_c', NULL), (NULL, 'x');
+           INSERT INTO settings VALUES (1, 'new_a', 1), (2, 'new_b', 0);
+           INSERT INTO posts VALUES (1, 'new_b', '{"likes":["new_c"]}'), (2, NULL, 'new_c');"#,
+    );
+    let (target, layout) = yard.databases().await;
+    let names: Vec<String> = ["a", "b", "c", "d"].map(|name| format!("new_{name}")).to_vec();
+    let found = mentions_of(target.as_ref(), &layout, &support::USER, &names).await.unwrap();
+    let told = |who: &str| -> Vec<String> {
+        let mut all: Vec<_> = found[who]
+            .iter()
+            .map(|row| format!("{} {} {}", row.table, row.key_in_words(), row.identifying))
+            .collect();
+        all.sort();
+        all
+    };
+    assert_eq!(told("new_a"), ["settings 1 true", "users 'new_a' true"]);
+    assert_eq!(told("new_b"), ["posts 1 false", "settings 2 true", "users 'new_b' true"]);
+    assert_eq!(told("new_c"), ["posts 1 false", "users 'new_c' true"]);
+    assert!(!found.contains_key("new_d"));
+
+    // Bob has a post, which would be torn along.
+    let identifying = |who: &str| -> Vec<MentionedRow> {
+        let own = found[who].iter().filter(|row| row.identifying);
+        // By way of the journal.
+        own.map(|row| MentionedRow::from_json(&row.to_json()).unwrap()).collect()
+    };
+    let before = yard.dump();
+    let written = remove_rows(target.as_ref(), &layout, &identifying("new_b")).await.unwrap();
+    assert!(matches!(written, Written::Refused { refusal: Refusal::Guard, .. }), "{written:?}");
+    pretty(&before, &yard.dump());
+    let written = remove_rows(target.as_ref(), &layout, &identifying("new_a")).await.unwrap();
+    assert!(matches!(written, Written::Done { .. }), "{written:?}");
+    assert_eq!(yard.dump().len(), before.len() - 2);
+    // Changed meanwhile.
+    yard.live("UPDATE users SET name = 'Cid' WHERE clerk_id = 'new_c'");
+    let written = remove_rows(target.as_ref(), &layout, &identifying("new_c")).await.unwrap();
+    assert!(matches!(written, Written::Refused { refusal: Refusal::Guard, .. }), "{written:?}");
 }

@@ -26,7 +26,7 @@ use rehome_records::span::{SPAN, SpanSource};
 use rehome_records::sqlite::{SqliteReader, SqliteWriter};
 use rehome_records::undo::{
     DetachSpans, PlanOptions, Refused, RowPlan, RowStep, SettleUndos, TableCounts, UndoSpans,
-    stages,
+    Undoable, stages,
 };
 use rehome_records::{
     DatabaseIdentity, Limits, ReadDatabase, Rows, Select, Statement, WriteDatabase, Written,
@@ -186,6 +186,28 @@ pub(crate) struct Back {
     /// Only what names these users (source keys).
     pub(crate) only: Option<Vec<String>>,
     pub(crate) force: bool,
+    /// As with a journal that does not say what was written.
+    pub(crate) blind: bool,
+}
+
+/// A journal of the first version.
+struct Blind(Reader);
+
+impl Undoable for Blind {
+    fn undoable(
+        &self,
+        table: &str,
+        after: UnitId,
+        limit: usize,
+    ) -> Result<Vec<Unit>, rehome_core::journal::Error> {
+        let mut units = Undoable::undoable(&self.0, table, after, limit)?;
+        for unit in &mut units {
+            if let Some(data) = unit.effect.as_mut().and_then(|effect| effect.data.as_mut()) {
+                assert!(data.as_object_mut().unwrap().remove("digests").is_some());
+            }
+        }
+        Ok(units)
+    }
 }
 
 /// What a plan said.
@@ -278,6 +300,13 @@ impl Yard {
 
     pub(crate) fn reader(&self) -> Reader {
         Reader::open(&self.path("journal")).unwrap()
+    }
+
+    /// The databases and how rows travel between them, outside of any run.
+    pub(crate) async fn databases(&self) -> (Arc<dyn WriteDatabase>, Arc<Layout>) {
+        let (source, target) = (self.open)();
+        let layout = self.layout(source.as_ref(), target.as_ref()).await;
+        (target, layout)
     }
 
     async fn layout(&self, source: &dyn ReadDatabase, target: &dyn ReadDatabase) -> Arc<Layout> {
@@ -390,9 +419,11 @@ impl Yard {
         }
         let options = PlanOptions { only_selected: back.only.is_some(), force: back.force };
         let scratch = self.path("scratch");
+        let blind = Blind(journal.reader().unwrap());
+        let spans: &dyn Undoable = if back.blind { &blind } else { &reader };
         let plan = RowPlan::make(
             target.as_ref(),
-            &reader,
+            spans,
             &reader,
             Arc::clone(&layout),
             options,
