@@ -112,7 +112,10 @@ const VILLAGE: &str = "
         ON DELETE CASCADE, text TEXT);";
 
 fn village() -> Yard {
-    let mut yard = Yard::new(VILLAGE, &["users.clerk_id"]);
+    settle_in(Yard::new(VILLAGE, &["users.clerk_id"]))
+}
+
+fn settle_in(mut yard: Yard) -> Yard {
     yard.execute(
         "source.sqlite",
         "INSERT INTO users VALUES (1, 'user_a', 'Ann', 20), (2, 'user_b', 'Bob', 20),
@@ -441,4 +444,25 @@ async fn rows_that_name_an_account_are_found_and_its_own_go_with_it() {
     yard.live("UPDATE users SET name = 'Cid' WHERE clerk_id = 'new_c'");
     let written = remove_rows(target.as_ref(), &layout, &identifying("new_c")).await.unwrap();
     assert!(matches!(written, Written::Refused { refusal: Refusal::Guard, .. }), "{written:?}");
+}
+
+#[test]
+fn from_d1_to_d1_and_back_though_the_process_dies() {
+    let mut yard = settle_in(Yard::over_d1(VILLAGE, &["users.clerk_id"]));
+    let before = yard.dump();
+    yard.forth().unwrap();
+    assert_ne!(before, yard.dump());
+    yard.trouble = Trouble::Dies { at: 2, after: true };
+    assert!(yard.back(&Back::default()).is_none());
+    yard.trouble = Trouble::None;
+    let said = yard.back(&Back::default()).unwrap();
+    assert!(said.refused.is_empty(), "{:?}", said.refused);
+    pretty(&before, &yard.dump());
+    yard.assert_all_back();
+
+    yard.forth().unwrap();
+    yard.live("INSERT INTO notes VALUES (5, 20, 'on a badge of ours')");
+    let said = yard.back(&Back::default()).unwrap();
+    assert_eq!(said.codes(), ["badges 20 row_referred", "users 2 row_referred"]);
+    assert!(yard.dump().iter().any(|row| row.contains("on a badge of ours")));
 }

@@ -116,8 +116,8 @@ fn random(dice: &mut Dice) -> Plan {
     yard.execute("source.sqlite", &format!("{source} COMMIT;"));
     yard.execute("target.sqlite", &format!("{target} COMMIT;"));
     // References to rows that were left out would be nobody's.
-    for table in 0..count {
-        for (fk, key) in tables[table].iter().enumerate() {
+    for (table, keys) in tables.iter().enumerate() {
+        for (fk, key) in keys.iter().enumerate() {
             let parent = key.parent;
             for name in ["source.sqlite", "target.sqlite"] {
                 let dangling = format!("f{fk} NOT IN (SELECT id FROM t{parent})");

@@ -55,8 +55,15 @@ pub(super) async fn apply(target: &dyn WriteDatabase, payload: Payload) -> (Outc
     }
     let blocks: Vec<Block> =
         isolation.refused.iter().flat_map(|refused| refused.row.blocks.iter().cloned()).collect();
-    let refused: Vec<_> =
-        isolation.refused.into_iter().map(|refused| (refused.row.key, refused.message)).collect();
+    let refused: Vec<_> = isolation
+        .refused
+        .into_iter()
+        .map(|refused| summary::Refused {
+            key: refused.row.key,
+            message: refused.message,
+            ours: refused.row.ours,
+        })
+        .collect();
     match summary::add_failed(&mut done, &form, &refused, blocks) {
         Ok(()) => (Outcome::Done(done), false),
         Err(halt) => (Outcome::Unknown { reason: halt.to_string() }, false),

@@ -36,6 +36,7 @@ use crate::policy::Unmapped;
 use crate::span::{SPAN, SpanData, key_to_json};
 use crate::survey::{Fate, Past, Planned, Purpose, Surveyor};
 use crate::value::Value;
+use digests::RowDigest;
 use statements::{Way, WriteRow};
 
 /// Writes spans of rows: `exported` to `imported`.
@@ -285,7 +286,17 @@ fn writes(planned: &[Planned]) -> Vec<WriteRow> {
             };
             let mut blocks = Vec::new();
             summary::block(plan, &mut blocks);
-            Some(WriteRow { key: plan.key.clone(), row: plan.now.clone(), way, blocks })
+            let ours = match &plan.fate {
+                Fate::Complete { earlier } => Some(RowDigest::of(earlier)),
+                Fate::Insert
+                | Fate::Update { .. }
+                | Fate::Displace { .. }
+                | Fate::Equal { .. }
+                | Fate::Held { .. }
+                | Fate::Skipped
+                | Fate::Failed { .. } => None,
+            };
+            Some(WriteRow { key: plan.key.clone(), row: plan.now.clone(), way, blocks, ours })
         })
         .collect()
 }

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 
 use rehome_core::Block;
 
+use super::digests::RowDigest;
 use crate::database::{Limits, Statement, guard, quote_name};
 use crate::json_rows::{Chunk, chunks};
 use crate::layout::{Form, pick};
@@ -26,6 +27,8 @@ pub(crate) struct WriteRow {
     pub(crate) way: Way,
     /// Whom it names, and who is not complete without it.
     pub(crate) blocks: Vec<Block>,
+    /// What stands there of ours already, for a row that is only completed.
+    pub(crate) ours: Option<RowDigest>,
 }
 
 /// How a row comes in.

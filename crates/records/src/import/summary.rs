@@ -1,6 +1,6 @@
 //! What remains to be told of a span after a survey: what is done, what waits, what fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rehome_core::{Block, Done, Failure, Halt, Rest, Stage, Wait};
 use serde::{Deserialize, Serialize};
@@ -206,11 +206,19 @@ pub(crate) fn failure(failed: &[Failed]) -> Option<Failure> {
     Some(Failure::new(code, named.join("; ")).with_hint(hint))
 }
 
+/// A row that the database refused.
+pub(crate) struct Refused {
+    pub(crate) key: Vec<Value>,
+    pub(crate) message: String,
+    /// What stands there of ours all the same, when it was only to be completed.
+    pub(crate) ours: Option<RowDigest>,
+}
+
 /// Adds rows that the database refused to what remains.
 pub(crate) fn add_failed(
     done: &mut Done,
     form: &Form,
-    refused: &[(Vec<Value>, String)],
+    refused: &[Refused],
     blocks: Vec<Block>,
 ) -> Result<(), Halt> {
     if refused.is_empty() {
@@ -218,7 +226,7 @@ pub(crate) fn add_failed(
     }
     let mut failed: Vec<_> = refused
         .iter()
-        .map(|(key, message)| Failed {
+        .map(|Refused { key, message, .. }| Failed {
             code: "row_rejected",
             message: format!("{} {}: {message}", form.target_table, show_key(key)),
         })
@@ -237,15 +245,25 @@ pub(crate) fn add_failed(
     if let Some(failure) = failure(&failed) {
         done.rest = Some(Rest::Failed { failure, blocks: all });
     }
-    // The refused rows are not there.
+    // The refused rows are not there, or are as they were.
     if let Some(json) = done.data.take() {
         let mut data = SpanDone::of(&json)?;
-        let gone: std::collections::HashSet<_> = refused.iter().map(|(key, _)| key).collect();
-        let mut kept = data.rows()?;
-        kept.retain(|(key, _)| !gone.contains(key));
-        data.set_rows(&kept);
-        let open = data.open.keys()?;
-        data.open = KeySet::new(open.iter().filter(|key| !gone.contains(key)));
+        let refused: HashMap<_, _> = refused.iter().map(|one| (&one.key, one.ours)).collect();
+        let mut rows = Vec::new();
+        let mut open = data.open.keys()?;
+        open.retain(|key| !refused.contains_key(key));
+        for (key, digest) in data.rows()? {
+            match refused.get(&key) {
+                None => rows.push((key, digest)),
+                Some(Some(ours)) => {
+                    open.push(key.clone());
+                    rows.push((key, Some(*ours)));
+                }
+                Some(None) => {}
+            }
+        }
+        data.set_rows(&rows);
+        data.open = KeySet::new(&open);
         done.data = Some(data.json()?);
     }
     Ok(())

@@ -7,16 +7,20 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rehome_core::clock::SystemClock;
 use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
 use rehome_core::journal::{Change, Journal, Reader, Selection as Chosen, Setup};
+use rehome_core::pacer::{Pacer, Rate};
 use rehome_core::progress::Unwatched;
 use rehome_core::{
     Condition, Done, Event, Exported, Failure, Halt, Knowledge, Origin, Outcome, Page, Pass,
     Prepared, Probed, Source, Stage, Step, Transition, Unit, UnitId, Way,
 };
+use rehome_emulator::d1::{D1, DatabaseSpec, router};
+use rehome_records::d1::{D1Config, D1Reader, D1Writer};
 use rehome_records::ids::IdColumns;
 use rehome_records::import::ImportSpans;
 use rehome_records::layout::Layout;
@@ -242,6 +246,8 @@ pub(crate) struct Yard {
     pub(crate) trouble: Trouble,
     pub(crate) limits: Option<Limits>,
     pub(crate) writes: u64,
+    /// Whether time stands still but for waiting; not with a network in between.
+    paused: bool,
     open: Open,
 }
 
@@ -262,7 +268,45 @@ impl Yard {
         Self::over(folder, ids, open)
     }
 
-    pub(crate) fn over(folder: tempfile::TempDir, ids: &[&str], open: Open) -> Self {
+    /// The same two files behind the emulated D1, over HTTP.
+    pub(crate) fn over_d1(schema: &str, ids: &[&str]) -> Self {
+        let mut yard = Self::new(schema, ids);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let spec = |uuid: &str, name: &str| DatabaseSpec {
+            uuid: uuid.to_owned(),
+            name: name.to_owned(),
+            path: Some(yard.path(&format!("{name}.sqlite"))),
+        };
+        let databases = vec![
+            spec("11111111-1111-4111-8111-111111111111", "source"),
+            spec("22222222-2222-4222-8222-222222222222", "target"),
+        ];
+        let d1 = Arc::new(D1::new("acc", "token", databases).unwrap());
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}/client/v4", listener.local_addr().unwrap());
+        runtime.spawn(async move { axum::serve(listener, router(d1)).await });
+        yard.paused = false;
+        yard.open = Box::new(move || {
+            let config = |name: &str| {
+                let rate = Rate { requests: 1_000_000, window: Duration::from_secs(1) };
+                let mut config =
+                    D1Config::new("acc", name, "token".to_owned().into(), "the D1 database");
+                config.api_url.clone_from(&url);
+                config.pacer = Arc::new(Pacer::new(rate, 1.0));
+                config
+            };
+            let reader = runtime.block_on(D1Reader::connect(config("source"))).unwrap();
+            let writer = runtime.block_on(D1Writer::connect(config("target"))).unwrap();
+            (Arc::new(reader) as Arc<dyn ReadDatabase>, Arc::new(writer) as Arc<dyn WriteDatabase>)
+        });
+        yard
+    }
+
+    fn over(folder: tempfile::TempDir, ids: &[&str], open: Open) -> Self {
         Self {
             folder,
             ids: ids.iter().map(|place| ((*place).to_owned(), "user".to_owned())).collect(),
@@ -272,6 +316,7 @@ impl Yard {
             trouble: Trouble::None,
             limits: None,
             writes: 0,
+            paused: true,
             open,
         }
     }
@@ -324,7 +369,7 @@ impl Yard {
     {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .start_paused(true)
+            .start_paused(self.paused)
             .build()
             .unwrap();
         let (source, inner) = (self.open)();
