@@ -121,7 +121,10 @@ impl Trial {
         for (act, at) in &self.steps {
             let (finished, reached) = world.rehome(act.arguments(), *at).await;
             match (finished.code(), at) {
-                (None, Some(_)) => ended.deaths.extend(reached.last().cloned()),
+                (None, Some(_)) => {
+                    let place = reached.iter().find_map(|line| line.strip_prefix("died: "));
+                    ended.deaths.push(place.ok_or("died at no boundary")?.to_owned());
+                }
                 (Some(0), None) => {}
                 (Some(0), Some(_)) => ended.missed += 1,
                 // There is nothing to take back, and it says so.

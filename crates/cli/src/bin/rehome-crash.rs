@@ -2,7 +2,7 @@
 //! only and never shipped.
 //!
 //! - `REHOME_CRASH_COUNT=FILE`: the name of each boundary that is reached is added to FILE, a line
-//!   each, before anything else happens there.
+//!   each, before anything else happens there. The last one is marked `died: `.
 //! - `REHOME_CRASH_AT=N`: the process aborts at the Nth boundary. No destructor runs, nothing is
 //!   flushed; what the system holds already stays, as after `kill -9`.
 //! - `REHOME_CRASH_HASTE=D`: waits for slow remotes are divided by D.
@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rehome_core::boundary::{self, Hook};
 
@@ -24,6 +25,10 @@ fn main() -> ExitCode {
         Err(_) => ExitCode::from(125),
     }
 }
+
+/// How long the thread that writes the journal takes to die. The others go on meanwhile, as far as
+/// they may without an answer from it.
+const AGONY: Duration = Duration::from_millis(40);
 
 /// How far a process has come.
 struct Passed {
@@ -39,11 +44,19 @@ fn hook() -> std::io::Result<Hook> {
         .transpose()?;
     let passed = Mutex::new(Passed { boundaries: 0, log });
     let reached = move |name: &str| {
-        // Held until the process is dead: no other thread passes a boundary after the last one.
         let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
         passed.boundaries += 1;
         let last = last == Some(passed.boundaries);
-        let told = passed.log.as_mut().map(|log| log.write_all(format!("{name}\n").as_bytes()));
+        let mark = if last { "died: " } else { "" };
+        let line = format!("{mark}{name}\n");
+        let told = passed.log.as_mut().map(|log| log.write_all(line.as_bytes()));
+        if last && std::thread::current().name() == Some("journal") {
+            // Whoever was told too early that something is durable goes ahead now, and is caught.
+            drop(passed);
+            std::thread::sleep(AGONY);
+            std::process::abort();
+        }
+        // Otherwise nobody passes a boundary after the last one: the lock is held to the end.
         if last || matches!(told, Some(Err(_))) {
             std::process::abort();
         }
