@@ -14,6 +14,10 @@ test:
 slow:
     cargo test -p rehome-tests --features slow
 
+# Breaks the engine and the journal on purpose: the suites have to notice.
+mutants *names:
+    tests/mutants/run {{names}}
+
 # Format, house rules, walls between the crates.
 lint:
     cargo fmt --all --check

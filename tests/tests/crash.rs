@@ -32,16 +32,19 @@ async fn enumerate(databases: Databases, steps: &[Act], after: &[Act]) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(feature = "slow", ignore = "one of the everyday suites")]
 async fn every_boundary_of_a_run() {
     assert!(enumerate(Databases::Sqlite, &[Act::Run], &[]).await > 140);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(feature = "slow", ignore = "one of the everyday suites")]
 async fn every_boundary_of_a_run_that_is_then_taken_back() {
     assert!(enumerate(Databases::Sqlite, &[Act::Run], &[Act::Rollback]).await > 140);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(feature = "slow", ignore = "one of the everyday suites")]
 async fn every_boundary_of_a_rollback() {
     assert!(enumerate(Databases::Sqlite, &[Act::Run, Act::Rollback], &[]).await > 80);
 }

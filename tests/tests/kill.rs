@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     missing_docs,
     reason = "a test"
 )]
@@ -37,11 +38,6 @@ async fn survive(options: Options, kills: u32, stride: u64) {
     assert_eq!(stage.effects(), effects, "a run after completion changes nothing");
 }
 
-/// How many requests a run needs before it can move anybody: who the instances are, and where the
-/// source goes on.
-#[cfg(feature = "slow")]
-const BEGINNING: u64 = 4;
-
 /// How many requests the whole job makes on this stage, when nobody kills it.
 async fn requests(options: &Options) -> u64 {
     let stage = Stage::set(options.clone()).await;
@@ -65,37 +61,49 @@ async fn twenty_kills_over_d1() {
     survive(options, 20, stride).await;
 }
 
-/// Each kill comes after some more requests than it takes to start, so that the two hundred are
-/// spread over the whole migration.
+/// The moments are accounts that come about, drawn from a seed over the whole migration, and a few
+/// requests later; the last of them come when everyone has an account and rows are on their way.
 #[cfg(feature = "slow")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_kills_of_two_thousand_users() {
-    const KILLS: u64 = 200;
-    let options = Options { users: 2_000, rows: 4_000, seed: 13, ..Options::default() };
-    let whole = requests(&options).await;
+    const USERS: u64 = 2_000;
+    const KILLS: usize = 200;
+    const LATE: usize = 10;
+    let options = Options {
+        users: 2_000,
+        rows: 4_000,
+        seed: 13,
+        // Some milliseconds for each account: what is killed at the tenth has not made fifty.
+        rate_limit: Some("2000/10s"),
+        ..Options::default()
+    };
     let mut random = fastrand::Rng::with_seed(options.seed);
+    let mut accounts: Vec<u64> = (0..KILLS - LATE).map(|_| random.u64(1..=USERS)).collect();
+    accounts.sort_unstable();
+    accounts.extend([USERS; LATE]);
     let stage = Stage::set(options).await;
-    let start = stage.requests();
-    let (mut landed, mut to_begin) = (0, 0);
-    while landed < KILLS {
-        let begun = stage.requests();
-        // What is left, shared among the kills that are left: always something for the next.
-        let left = whole.saturating_sub(begun - start - to_begin) / (KILLS - landed + 1);
-        let moment = begun + BEGINNING + 1 + random.u64(..left.max(1) * 2);
+    let mut met = Vec::new();
+    for (number, wanted) in accounts.into_iter().enumerate() {
         let mut running = stage.start(&["run", "--yes", "--json"]);
-        let _reached = running.reaches(|| stage.requests() >= moment).await;
+        let reached = running.reaches(|| stage.creates() >= wanted).await;
+        let moment = stage.requests() + random.u64(..8);
+        let reached = reached && running.reaches(|| stage.requests() >= moment).await;
         let finished = running.kill().await;
-        assert_eq!(finished.code(), None, "kill {landed} came too late\n{}", finished.stderr);
-        to_begin += BEGINNING;
-        landed += 1;
-        if landed % 20 == 0 {
+        let killed = reached && finished.code().is_none();
+        assert!(killed, "kill {number} at {wanted} came too late\n{}", finished.stderr);
+        met.push(stage.creates());
+        if number % 20 == 0 {
             stage.replay();
         }
     }
+    // Not one long run between the first kills and the last ones.
+    met.dedup();
+    assert!(met.len() > KILLS / 2, "only {} different moments", met.len());
     let _complete = stage.run().await.expect(0);
     Judge::default().accepts(&stage).await;
     stage.replay();
     let effects = stage.effects();
     let _nothing_left = stage.run().await.expect(0);
     assert_eq!(stage.effects(), effects, "a run after completion changes nothing");
+    println!("{KILLS} kills at {} different numbers of accounts", met.len());
 }
