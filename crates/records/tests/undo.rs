@@ -466,3 +466,32 @@ fn from_d1_to_d1_and_back_though_the_process_dies() {
     assert_eq!(said.codes(), ["badges 20 row_referred", "users 2 row_referred"]);
     assert!(yard.dump().iter().any(|row| row.contains("on a badge of ours")));
 }
+
+#[test]
+fn what_comes_between_the_look_and_the_request_is_seen() {
+    // Each is true when the plan is made, and not any more when the request arrives.
+    for (sql, seen) in [
+        ("UPDATE images SET image = x'99' WHERE badge = 10", "image = x'99'"),
+        ("INSERT OR IGNORE INTO notes VALUES (5, 30, 'late')", "text = 'late'"),
+    ] {
+        let mut yard = village();
+        let before = yard.dump();
+        yard.forth().unwrap();
+        yard.trouble = Trouble::Meddled(sql);
+        let said = yard.back(&Back::default()).unwrap();
+        assert!(said.refused.is_empty(), "nothing spoke against it: {:?}", said.refused);
+        let table = if sql.contains("notes") { "notes" } else { "images" };
+        let connection = rusqlite::Connection::open(yard.path("target.sqlite")).unwrap();
+        let there = format!("SELECT 1 FROM {table} WHERE {seen}");
+        assert!(connection.prepare(&there).unwrap().exists([]).unwrap(), "{sql}");
+        let stuck = yard.reader().failures(None, rehome_core::UnitId(0), 10).unwrap();
+        assert!(!stuck.is_empty(), "{sql}");
+        // And it can be settled afterwards.
+        yard.trouble = Trouble::None;
+        yard.live("DELETE FROM notes WHERE id = 5");
+        let said = yard.back(&Back { force: true, ..Back::default() }).unwrap();
+        assert!(said.refused.is_empty(), "{:?}", said.refused);
+        pretty(&before, &yard.dump());
+        yard.assert_all_back();
+    }
+}

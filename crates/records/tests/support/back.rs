@@ -46,6 +46,8 @@ pub(crate) enum Trouble {
     None,
     /// Every answer is lost, in turn before and after the request is carried out.
     Lost,
+    /// The application writes just before each request, so that what was read is not so any more.
+    Meddled(&'static str),
     /// The process dies at the request of this number, before or after it is carried out.
     Dies {
         at: u64,
@@ -60,6 +62,7 @@ struct Troubled {
     writes: AtomicU64,
     seen: Mutex<BTreeMap<String, u64>>,
     death: Arc<Notify>,
+    meddle: Box<dyn Fn(&str) + Send + Sync>,
     limits: Option<Limits>,
 }
 
@@ -105,6 +108,10 @@ impl WriteDatabase for Troubled {
                     }
                     self.death.notify_one();
                     std::future::pending().await
+                }
+                Trouble::Meddled(sql) => {
+                    (self.meddle)(sql);
+                    self.inner.write(statements).await
                 }
                 Trouble::None | Trouble::Dies { .. } => self.inner.write(statements).await,
             }
@@ -380,6 +387,14 @@ impl Yard {
             writes: AtomicU64::new(0),
             seen: Mutex::default(),
             death: Arc::clone(&death),
+            meddle: {
+                let path = self.path("target.sqlite");
+                Box::new(move |sql| {
+                    let connection = rusqlite::Connection::open(&path).unwrap();
+                    connection.pragma_update(None, "foreign_keys", true).unwrap();
+                    connection.execute_batch(sql).unwrap();
+                })
+            },
             limits: self.limits,
         });
         let writer = Arc::clone(&target) as Arc<dyn WriteDatabase>;
