@@ -470,17 +470,17 @@ fn from_d1_to_d1_and_back_though_the_process_dies() {
 #[test]
 fn what_comes_between_the_look_and_the_request_is_seen() {
     // Each is true when the plan is made, and not any more when the request arrives.
-    for (sql, seen) in [
-        ("UPDATE images SET image = x'99' WHERE badge = 10", "image = x'99'"),
-        ("INSERT OR IGNORE INTO notes VALUES (5, 30, 'late')", "text = 'late'"),
+    for (table, sql, seen) in [
+        ("images", "UPDATE images SET image = x'99' WHERE badge = 10", "image = x'99'"),
+        ("badges", "INSERT OR IGNORE INTO notes VALUES (5, 30, 'late')", "text = 'late'"),
     ] {
         let mut yard = village();
         let before = yard.dump();
         yard.forth().unwrap();
-        yard.trouble = Trouble::Meddled(sql);
+        yard.trouble = Trouble::Meddled { table, sql };
         let said = yard.back(&Back::default()).unwrap();
         assert!(said.refused.is_empty(), "nothing spoke against it: {:?}", said.refused);
-        let table = if sql.contains("notes") { "notes" } else { "images" };
+        let table = if table == "images" { "images" } else { "notes" };
         let connection = rusqlite::Connection::open(yard.path("target.sqlite")).unwrap();
         let there = format!("SELECT 1 FROM {table} WHERE {seen}");
         assert!(connection.prepare(&there).unwrap().exists([]).unwrap(), "{sql}");

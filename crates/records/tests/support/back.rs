@@ -46,8 +46,12 @@ pub(crate) enum Trouble {
     None,
     /// Every answer is lost, in turn before and after the request is carried out.
     Lost,
-    /// The application writes just before each request, so that what was read is not so any more.
-    Meddled(&'static str),
+    /// The application writes just before each request that deletes from a table, so that what was
+    /// read is not so any more.
+    Meddled {
+        table: &'static str,
+        sql: &'static str,
+    },
     /// The process dies at the request of this number, before or after it is carried out.
     Dies {
         at: u64,
@@ -109,8 +113,11 @@ impl WriteDatabase for Troubled {
                     self.death.notify_one();
                     std::future::pending().await
                 }
-                Trouble::Meddled(sql) => {
-                    (self.meddle)(sql);
+                Trouble::Meddled { table, sql } => {
+                    let deletes = format!("DELETE FROM \"{table}\"");
+                    if statements.iter().any(|one| one.sql.starts_with(&deletes)) {
+                        (self.meddle)(sql);
+                    }
                     self.inner.write(statements).await
                 }
                 Trouble::None | Trouble::Dies { .. } => self.inner.write(statements).await,
