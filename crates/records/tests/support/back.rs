@@ -439,8 +439,15 @@ impl Yard {
             2,
         );
         let (map, import) = (Arc::new(map), Arc::new(import));
-        // Twice: what was held while its parents were on their way is looked at when a run starts.
-        for _ in 0..2 {
+        // What was held while its parents were on their way is looked at when a run starts, and
+        // with two spans at once that may happen again: twice, and then until a run changes nothing.
+        let mut before = None;
+        for runs in 0..8 {
+            let standing = Some(journal.reader().unwrap().scopes(&SPAN).unwrap());
+            if runs >= 2 && standing == before {
+                break;
+            }
+            before = standing;
             let engine =
                 Engine::new(Arc::clone(&journal), Arc::new(Unwatched), Settings::default())
                     .source(Arc::new(Users(self.users.clone())))
