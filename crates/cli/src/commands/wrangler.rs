@@ -95,6 +95,7 @@ fn parse(path: &Path, text: &str) -> Result<Found, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const TOML: &str = r#"
 name = "badges"
@@ -141,5 +142,38 @@ database_id = "22222222-2222-4222-8222-222222222222"
         assert_eq!(of(&["app-dev"]).sides(), (Some("app-dev"), None));
         assert_eq!(of(&["one", "two"]).sides(), (Some("one"), Some("two")));
         assert!(parse(Path::new("wrangler.toml"), "= broken").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_survived_in_either_form(
+            at in any::<prop::sample::Index>(),
+            length in 0_usize..12,
+            put in "[\\[\\]{},=\":/*\\n a-c]{0,12}",
+            json in any::<bool>(),
+        ) {
+            let (name, good) = if json { ("wrangler.jsonc", JSONC) } else { ("wrangler.toml", TOML) };
+            let mut text = good.to_owned();
+            let at = at.index(text.len());
+            text.replace_range(at..(at + length).min(good.len()), &put);
+            if let Ok(found) = parse(Path::new(name), &text) {
+                let (source, target) = found.sides();
+                let known = |side: &str| found.databases.iter().any(|name| name == side);
+                prop_assert!(source.is_none_or(known) && target.is_none_or(known));
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_is_refused_in_either_form() {
+        for name in ["wrangler.toml", "wrangler.jsonc"] {
+            let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+            let text = if name.ends_with("toml") {
+                format!("a = {deep}")
+            } else {
+                format!("{{\"a\":{deep}}}")
+            };
+            assert!(parse(Path::new(name), &text).is_err(), "{name}");
+        }
     }
 }

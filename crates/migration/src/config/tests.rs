@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 const GOOD: &str = r#"
 [migration]
@@ -68,4 +69,47 @@ fn rates_read_as_people_write_them() {
     for wrong in ["", "5", "0/10s", "5/0s", "5/10", "-1/s", "5/99999999999999999999h"] {
         assert!(wrong.parse::<RateLimit>().is_err(), "{wrong}");
     }
+}
+
+/// The good file with some of its text changed, taken out or doubled.
+fn damaged() -> impl Strategy<Value = String> {
+    let cut = (
+        any::<prop::sample::Index>(),
+        0_usize..20,
+        "[\\[\\]=\"\\n a-z0-9.:/$é-]{0,8}",
+        any::<bool>(),
+    );
+    prop::collection::vec(cut, 1..6).prop_map(|cuts| {
+        let mut text: Vec<char> = GOOD.chars().collect();
+        for (at, length, put, twice) in cuts {
+            let at = at.index(text.len() + 1);
+            let end = (at + length).min(text.len());
+            let mut new: Vec<char> = put.chars().collect();
+            if twice {
+                let old = text[at..end].to_vec();
+                new.extend(old.iter().chain(&old));
+            }
+            text.splice(at..end, new);
+        }
+        text.into_iter().collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_file_is_understood_or_refused_with_words(text in prop_oneof![damaged(), any::<String>()]) {
+        match parse(&text) {
+            Ok(config) => prop_assert!(!config.journal_path().as_os_str().is_empty()),
+            Err(message) => prop_assert!(!message.is_empty()),
+        }
+    }
+}
+
+#[test]
+fn a_file_nested_deeper_than_anybody_writes_is_refused() {
+    for (open, close) in [("[", "]"), ("{a=", "}")] {
+        let text = format!("x = {}1{}", open.repeat(10_000), close.repeat(10_000));
+        assert!(parse(&text).is_err());
+    }
+    assert!(parse(&format!("[{}a]", "a.".repeat(10_000))).is_err());
 }

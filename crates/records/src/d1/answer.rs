@@ -216,6 +216,7 @@ pub(super) const fn hint(trouble: RemoteTrouble) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn reply(status: u16, body: &str) -> Reply {
         Reply::Answered { status, body: body.as_bytes().to_vec(), retry_after: None }
@@ -268,5 +269,45 @@ mod tests {
         assert!(matches!(key, Trouble::Closed { trouble: RemoteTrouble::Authentication, .. }));
         let gone = error(404, 7404, "The database x could not be found");
         assert!(matches!(gone, Trouble::Gone { .. }));
+    }
+
+    /// A text with some of its bytes changed, taken out or doubled.
+    fn damaged(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
+        let cut = (any::<prop::sample::Index>(), 0_usize..12, ".{0,8}", any::<bool>());
+        prop::collection::vec(cut, 1..6).prop_map(move |cuts| {
+            let mut bytes = text.as_bytes().to_vec();
+            for (at, length, put, twice) in cuts {
+                let at = at.index(bytes.len() + 1);
+                let end = (at + length).min(bytes.len());
+                let mut new = put.into_bytes();
+                if twice {
+                    let old = bytes[at..end].to_vec();
+                    new.extend(old.iter().chain(&old));
+                }
+                bytes.splice(at..end, new);
+            }
+            bytes
+        })
+    }
+
+    const ROWS: &str = r#"{"success":true,"errors":[],"result":[{"results":{"columns":["a"],
+        "rows":[["i:1"],[null]]},"success":true,"meta":{"changes":2}}]}"#;
+    const REFUSED: &str = r#"{"success":false,"result":[],"errors":[{"code":7500,
+        "message":"UNIQUE constraint failed: t.id: SQLITE_CONSTRAINT"}]}"#;
+
+    proptest! {
+        #[test]
+        fn any_answer_is_survived_and_only_a_success_is_one(
+            body in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                damaged(ROWS),
+                damaged(REFUSED),
+            ],
+            status in prop_oneof![Just(200), 100_u16..600],
+        ) {
+            let reply = || Reply::Answered { status, body: body.clone(), retry_after: None };
+            let understood = document(reply()).is_ok() | results(reply()).is_ok();
+            prop_assert!(!understood || (200..300).contains(&status));
+        }
     }
 }
