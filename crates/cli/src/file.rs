@@ -54,7 +54,7 @@ impl Write for Whole {
 
 /// Reads a file that the user named.
 pub(crate) fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|source| Failure::File {
+    rehome_migration::small_file::read(path).map_err(|source| Failure::File {
         doing: "read",
         path: path.to_owned(),
         source,

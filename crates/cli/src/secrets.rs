@@ -123,7 +123,7 @@ fn get(
             if let Some(warning) = open_to_others(&path) {
                 warn(&warning);
             }
-            let read = std::fs::read_to_string(&path);
+            let read = rehome_migration::small_file::read(&path);
             read.map_err(|source| SecretError::File { key, path, source })?
         }
         SecretRef::Pass(entry) => {

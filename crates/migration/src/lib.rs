@@ -29,6 +29,7 @@ mod requests;
 mod rollback;
 mod run;
 mod settle;
+pub mod small_file;
 mod undeclared;
 mod verify;
 pub mod wiring;

@@ -261,7 +261,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with the place in the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = crate::small_file::read(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         Self::parse(path, &text)
     }
