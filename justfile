@@ -27,6 +27,10 @@ lint:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
 
+# Every parser of what others write, fuzzed for so many seconds each, or only the named ones.
+fuzz seconds="60" *names:
+    tests/fuzz/run {{seconds}} {{names}}
+
 # Clerk's own SDK and API description judge the emulator.
 judges:
     .ci/run judges

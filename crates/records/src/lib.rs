@@ -22,6 +22,9 @@
 pub mod d1;
 pub mod database;
 pub mod graph;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod hostile;
 pub mod id_search;
 pub mod ids;
 pub mod import;

@@ -11,6 +11,9 @@
 mod cache;
 mod change;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod hostile;
 mod inline;
 mod lock;
 mod reader;

@@ -34,6 +34,19 @@ use crate::value::Value;
 use answer::{QueryResult, Trouble};
 use transport::Transport;
 
+/// Reads an answer as a document and as the results of a batch; whether it was either.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn hostile(status: u16, body: &[u8]) -> bool {
+    let reply = || transport::Reply::Answered { status, body: body.to_vec(), retry_after: None };
+    let results = answer::results(reply());
+    let understood = answer::document(reply()).is_ok() | results.is_ok();
+    if let Ok(results) = results {
+        drop(exact::decode_piece(&results));
+        drop(exact::cells(&Select::new(["a", "b"], "FROM t"), results));
+    }
+    understood
+}
+
 /// Where Cloudflare's API is (`servers` of its OpenAPI document).
 pub const API_URL: &str = "https://api.cloudflare.com/client/v4";
 

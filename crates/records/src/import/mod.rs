@@ -18,6 +18,13 @@ pub use settle::SettleMentions;
 
 pub(crate) use intent::Prior;
 
+/// Reads the JSON of a unit as an intent and as an outcome of an import; whether it was either.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn hostile(unit: &rehome_core::Unit) -> bool {
+    let done = summary::SpanDone::of(&unit.data).and_then(|done| done.rows());
+    Prior::of(unit).is_ok() || done.is_ok()
+}
+
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -47,6 +47,13 @@ pub use reason::Reason;
 pub use remove::UndoSpans;
 pub use stages::{RowStep, stages};
 
+/// Reads the JSON of a unit as what an undo journals; whether it was that.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn hostile(unit: &rehome_core::Unit) -> bool {
+    let done = intent::UndoIntent::of(unit).and_then(|intent| intent.done());
+    done.is_ok() || SpanEffect::of(unit).is_ok()
+}
+
 use rehome_core::{Halt, Outcome};
 
 /// The answer to a payload that is not the worker's own.
