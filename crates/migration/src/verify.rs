@@ -54,7 +54,8 @@ pub(crate) async fn users(
         Arc::clone(reader) as Arc<dyn Knowledge>,
         Arc::new(JournalMemory(Arc::clone(reader))),
         config.users.policy(),
-    );
+    )
+    .with_page(config.wiring().portions().users);
     let total = reader.counts()?.get(&USER).map(rehome_core::journal::Standing::total);
     let mut done = 0;
     let mut heard = |found: &[UserFinding]| {

@@ -16,10 +16,12 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use rehome_clerk::http::Unusable;
+use rehome_clerk::reader::LARGEST_PAGE;
 use rehome_clerk::wire::Wire;
 use rehome_clerk::{Connection, HttpWire};
 use rehome_core::Transition;
 use rehome_core::journal::Writing;
+use rehome_records::span::ROWS;
 use rehome_records::{ReadDatabase, WriteDatabase};
 
 use crate::config::DatabaseConfig;
@@ -32,6 +34,22 @@ pub enum End {
     Source,
     /// Where everything goes.
     Target,
+}
+
+/// How much is read at once. The defaults are what measured best; smaller ones make more
+/// requests and more journal entries of the same migration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Portions {
+    /// Users in a page of the export and of the comparison: 2 to [`LARGEST_PAGE`].
+    pub users: usize,
+    /// Rows of a span at most.
+    pub rows: usize,
+}
+
+impl Default for Portions {
+    fn default() -> Self {
+        Self { users: LARGEST_PAGE, rows: ROWS }
+    }
 }
 
 /// What opening a database by a wiring gives; `None` leaves it to rehome.
@@ -76,6 +94,11 @@ pub trait Wiring: fmt::Debug + Send + Sync {
     /// program can stand between it and the engine: to watch it, or to try it.
     fn worker(&self, worker: Arc<dyn Transition>) -> Arc<dyn Transition> {
         worker
+    }
+
+    /// How much is read at once.
+    fn portions(&self) -> Portions {
+        Portions::default()
     }
 
     /// How the journal writes.

@@ -58,11 +58,14 @@ impl<'a> Workers<'a> {
 
     /// The sources that `run` reads.
     pub(crate) fn with_sources(&self, engine: Engine, until: Stage) -> Engine {
-        let engine = engine.source(Arc::new(UserSource::new(self.remotes.source.reader.clone())));
+        let portions = self.config.wiring().portions();
+        let users = UserSource::new(self.remotes.source.reader.clone()).with_page(portions.users);
+        let engine = engine.source(Arc::new(users));
         match self.records() {
             Some(Records { databases, .. }) if until >= Stage::Imported => {
                 let source = Arc::clone(&databases.source);
-                engine.source(Arc::new(SpanSource::new(source, Arc::clone(&databases.layout))))
+                let spans = SpanSource::new(source, Arc::clone(&databases.layout));
+                engine.source(Arc::new(spans.with_rows(portions.rows)))
             }
             Some(_) | None => engine,
         }

@@ -21,8 +21,8 @@ pub const SPAN: Kind = Kind::new("span");
 
 /// Content of one span, in bytes; a single larger row is a span of its own.
 const BYTES: usize = 500_000;
-/// Rows of one span.
-const ROWS: usize = 2_500;
+/// Rows of one span, if nothing else is asked for.
+pub const ROWS: usize = 2_500;
 /// Spans of one page: one transaction of the journal each.
 const SPANS: usize = 8;
 
@@ -124,12 +124,19 @@ impl SpanData {
 pub struct SpanSource {
     database: Arc<dyn ReadDatabase>,
     layout: Arc<Layout>,
+    rows: usize,
 }
 
 impl SpanSource {
     /// The spans of every table of `layout`, in copy order.
     pub fn new(database: Arc<dyn ReadDatabase>, layout: Arc<Layout>) -> Self {
-        Self { database, layout }
+        Self { database, layout, rows: ROWS }
+    }
+
+    /// The same with at most `rows` rows in a span (at least one).
+    #[must_use]
+    pub fn with_rows(self, rows: usize) -> Self {
+        Self { rows: rows.max(1), ..self }
     }
 
     async fn ask(&self, query: Select) -> Result<Rows, Halt> {
@@ -192,9 +199,10 @@ impl SpanSource {
             format!(
                 "FROM (SELECT {names}, n, sum(size) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS total \
                  FROM (SELECT {inner}, row_number() OVER (ORDER BY {order}) AS n, {size} AS size \
-                 FROM {table} {beyond} ORDER BY {order} LIMIT {ROWS})) \
+                 FROM {table} {beyond} ORDER BY {order} LIMIT {rows})) \
                  WHERE total <= {BYTES} OR n = 1 ORDER BY n DESC LIMIT 1",
                 names = names.join(", "),
+                rows = self.rows,
                 inner = inner.join(", "),
                 table = form.source_table(),
             ),
