@@ -336,6 +336,39 @@ async fn a_lost_answer_is_settled_by_looking() {
 }
 
 #[tokio::test]
+async fn a_webhooks_row_in_place_of_a_lost_write_is_not_taken_for_ours() {
+    let mut world = World::new(
+        "CREATE TABLE users (clerk_id TEXT PRIMARY KEY, name TEXT)",
+        &["users.clerk_id"],
+    );
+    world.source("INSERT INTO users VALUES ('user_a','Ann')");
+    world.journal.mapped("user_a", "user_a2", Origin::Created);
+    world.export().await;
+    let writer = world.writer();
+    let worker = world.worker(writer).await;
+    let unit = world.units[0].clone();
+    let Prepared::Effect { intent, payload } =
+        worker.prepare(&[unit], Pass::Patient).await.unwrap().remove(0)
+    else {
+        panic!("nothing to do")
+    };
+    world.units[0].intent = Some(intent);
+    world.units[0].attempts = 1;
+    // The request never arrives, and the process that sent it is gone.
+    drop(payload);
+    world.restart();
+    world.target("INSERT INTO users VALUES ('user_a2','webhook')");
+    let writer = world.writer();
+    let worker = world.worker(writer).await;
+    let unit = world.units[0].clone();
+    let probed = worker.probe(&[unit]).await.unwrap().remove(0);
+    assert!(matches!(probed, Probed::Absent), "{probed:?}");
+    let (end, _) = world.drive(&worker, 0, Pass::Patient).await;
+    assert_eq!(end, End::Imported);
+    assert_eq!(world.ask("SELECT * FROM users"), ["user_a2|Ann"]);
+}
+
+#[tokio::test]
 async fn spans_are_cut_by_size_and_cover_every_row_once() {
     let mut world = World::new(
         "CREATE TABLE big (a TEXT, b INTEGER, body BLOB, PRIMARY KEY (a, b)) WITHOUT ROWID;

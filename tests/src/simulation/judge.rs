@@ -49,6 +49,15 @@ pub fn judge(world: &World) -> Verdict {
         verdict.differences.push(format!("the replay: {error}"));
     }
     std::fs::remove_file(scratch).ok();
+    if !verdict.is_clean() {
+        // Whoever looks into it wants to know what the journal has to say.
+        let mut hear = |doc: rehome_migration::document::FailureDoc| {
+            let told =
+                format!("journaled: {} {} {}: {}", doc.kind, doc.source_id, doc.code, doc.message);
+            verdict.differences.push(told);
+        };
+        rehome_migration::ledger::failures(&world.config, None, &mut hear).expect("it can be read");
+    }
     verdict
 }
 
@@ -104,6 +113,14 @@ fn accounts(world: &World, verdict: &mut Verdict) -> BTreeMap<String, String> {
                 }
                 _ => verdict.duplicates.push(format!("the account {} is nobody's", account.id)),
             },
+        }
+    }
+    for (user, account) in &world.adopted {
+        // Who left the source after being read keeps the account, and the rows go there.
+        if source.user(user).is_none()
+            && world.units().get(user).is_some_and(|unit| unit.target_key.as_ref() == Some(account))
+        {
+            pairs.insert(user.clone(), account.clone());
         }
     }
     for id in world.own.keys() {

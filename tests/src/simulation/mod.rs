@@ -7,8 +7,14 @@
 //! the bytes that its journal had on the disk. After some lives the weather clears up, the last
 //! life comes to its end, and [`judge`] looks at what was really done.
 //!
-//! The same seed gives the same run, to the millisecond ([`Report::trace`]), so a seed that fails
-//! is all that has to be kept of a failure.
+//! A seed fixes the world, the weather, and the points of death. It does not fix everything:
+//! tokio's watch channels wake their receivers in an order that is drawn anew in each process,
+//! and some questions list ids in the order of a hash map. Two runs of one seed can therefore
+//! part ([`Report::trace`] then differs), and a seed that fails may have to be replayed a few
+//! times.
+//!
+//! The clock jumps by less than the five minutes by which the clocks of rehome and of the target
+//! may differ. What more does is a known fault, which [`Jumps::Hours`] shows.
 
 pub mod fate;
 pub mod judge;
@@ -40,6 +46,15 @@ use world::{EPOCH, World};
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 /// How often the last life may be asked to go on, with failed units put back each time.
 const LAST_RUNS: usize = 4;
+
+/// By how much the process's clock jumps, in those seeds in which it does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Jumps {
+    /// By up to four minutes, forth and back.
+    Minutes,
+    /// By up to five hours, forth and back.
+    Hours,
+}
 
 /// What came of one seed.
 #[derive(Clone, Debug)]
@@ -73,13 +88,13 @@ impl Clock for Jumping {
 /// # Panics
 /// When a run ends in a way in which none may end.
 #[must_use]
-pub fn simulate(seed: u64, told: bool) -> Report {
+pub fn simulate(seed: u64, jumps: Jumps, told: bool) -> Report {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(one(seed, told))
+    runtime.expect("a runtime").block_on(one(seed, jumps, told))
 }
 
-async fn one(seed: u64, told: bool) -> Report {
+async fn one(seed: u64, by: Jumps, told: bool) -> Report {
     let started = Instant::now();
     let mut rng = Rng::with_seed(seed);
     let fate = Arc::new(Fate::new(seed, told));
@@ -93,10 +108,10 @@ async fn one(seed: u64, told: bool) -> Report {
     }
     world.live_on(&mut rng, &fate);
     if rng.u8(..3) == 0 {
-        jumps(&mut rng, &clock, &fate);
+        jumps(&mut rng, by, &clock, &fate);
     }
 
-    for _ in 0..rng.usize(..5) {
+    for _ in 0..rng.usize(1..5) {
         let lot = Lot {
             crash_at: (rng.u8(..4) > 0).then(|| rng.u64(..200)),
             interrupt_at: (rng.u8(..5) == 0).then(|| rng.u64(..200)),
@@ -112,6 +127,8 @@ async fn one(seed: u64, told: bool) -> Report {
         tokio::time::sleep(Duration::from_millis(rng.u64(..60_000))).await;
     }
 
+    // Whoever comes after the last export is the next run's affair.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     world.clear();
     let end = process.last_life(seed).await;
     // Handlers of webhooks are late at times; a run that is over has nothing to fear from them.
@@ -142,10 +159,14 @@ async fn again(process: &Process<'_>, world: &World, end: &RunEnd, verdict: &mut
     }
 }
 
-/// Somebody sets the clock, by hours, forth and back.
-fn jumps(rng: &mut Rng, clock: &Arc<Jumping>, fate: &Arc<Fate>) {
+/// Somebody sets the clock, forth and back.
+fn jumps(rng: &mut Rng, by: Jumps, clock: &Arc<Jumping>, fate: &Arc<Fate>) {
+    let most = match by {
+        Jumps::Minutes => 240,
+        Jumps::Hours => 5 * 3600,
+    };
     let plan: Vec<(u64, i64)> =
-        (0..rng.usize(1..4)).map(|_| (rng.u64(..60_000), rng.i64(-20_000..20_000))).collect();
+        (0..rng.usize(1..4)).map(|_| (rng.u64(..60_000), rng.i64(-most..most))).collect();
     let (clock, fate) = (Arc::clone(clock), Arc::clone(fate));
     drop(tokio::spawn(async move {
         for (after, by) in plan {
@@ -217,7 +238,7 @@ impl Process<'_> {
     /// The life that comes to its end.
     async fn last_life(&self, seed: u64) -> RunEnd {
         let mut last = None;
-        for _ in 0..LAST_RUNS {
+        for left in (0..LAST_RUNS).rev() {
             let end = match self.live(Lot::default()).await {
                 Some(Ok(end)) => end,
                 other => panic!("seed {seed}: in good weather: {other:?}"),
@@ -225,7 +246,7 @@ impl Process<'_> {
             assert_eq!(end.finish, Finish::Quiescent, "seed {seed}");
             let failed: u64 = end.status.units.values().map(|units| units.failed).sum();
             last = Some(end);
-            if failed == self.world.hopeless.len() as u64 {
+            if left == 0 || failed == self.world.hopeless.len() as u64 {
                 break;
             }
             self.fate.count("retry", 1);

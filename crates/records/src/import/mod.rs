@@ -256,14 +256,17 @@ impl ImportSpans {
         let past = Past::of(unit, false)?;
         let form = draft.form.clone();
         let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
-        if planned.iter().any(|plan| plan.fate.writes()) {
+        let ours = |plan: &Planned| plan.fate == Fate::Equal { ours: true } && !past.knows(plan);
+        // A write is atomic: when no row stands as it would have left it, it left no trace, and
+        // what is in its place was put there by somebody else (a webhook, most likely).
+        let lost = !planned.iter().any(ours)
+            && planned.iter().any(|plan| matches!(plan.fate, Fate::Failed { .. }));
+        if lost || planned.iter().any(|plan| plan.fate.writes()) {
             // A part may be there: of a request that was isolated by halves, or all of it with
             // references open that could be filled now. A rollback has to know of it even if
             // nothing more is ever written.
             let there: Vec<Planned> = planned.into_iter().filter_map(Planned::there).collect();
-            let some = there
-                .iter()
-                .any(|plan| plan.fate == Fate::Equal { ours: true } && !past.knows(plan));
+            let some = there.iter().any(ours);
             self.remember(unit, Some(Attempt { void: !some, races: 0 }));
             if some {
                 let mut done = summary::done(&form, &there, &past, true)?;
