@@ -18,6 +18,10 @@ slow:
 mutants *names:
     tests/mutants/run {{names}}
 
+# Whole migrations from seeds, in one thread each and virtual time; prints what happened in them.
+simulate count="10000" first="0":
+    REHOME_SEEDS={{count}} REHOME_FIRST_SEED={{first}} cargo test --release -p rehome-tests --test simulation nothing_twice -- --nocapture
+
 # Format, house rules, walls between the crates.
 lint:
     cargo fmt --all --check

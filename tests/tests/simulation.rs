@@ -84,7 +84,7 @@ fn many(first: u64, count: u64, jumps: Jumps) {
 #[test]
 fn nothing_twice_and_nothing_lost_whatever_happens() {
     let first = number("REHOME_FIRST_SEED").unwrap_or(0);
-    many(first, number("REHOME_SEEDS").unwrap_or(300), Jumps::Minutes);
+    many(first, number("REHOME_SEEDS").unwrap_or(80), Jumps::Minutes);
 }
 
 #[test]

@@ -168,6 +168,10 @@ pub struct Unit {
     /// with everything that a probe must know. While an undo is under way or in doubt: the
     /// intent of that undo.
     pub intent: Option<serde_json::Value>,
+    /// Whether nothing of that intent, or of any before it at this stage, is there besides
+    /// [`Unit::effect`]: a probe has found no trace of it, or it was never sent. Whatever looks
+    /// like it was put there by somebody else. Says nothing of an undo.
+    pub intent_void: bool,
     /// What the latest effect (whole or a part) left in the target, until it is taken back.
     pub effect: Option<Effect>,
 }

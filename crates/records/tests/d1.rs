@@ -304,6 +304,7 @@ impl Move {
                     failure: None,
                     data: found.data,
                     intent: None,
+                    intent_void: false,
                     effect: None,
                 });
             }

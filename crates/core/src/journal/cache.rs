@@ -154,6 +154,11 @@ fn step(
                                         WHEN ?12 THEN coalesce(intent_seq, done_intent_seq)
                                         ELSE done_intent_seq END,
                  done_seq = CASE WHEN ?11 THEN NULL ELSE coalesce(?10, done_seq) END,
+                 void = CASE ?16 WHEN 'begun' THEN iif(void = 1 OR intent_seq IS NULL, 2, 0)
+                                 WHEN 'unsent' THEN iif(void = 2, 1, void)
+                                 WHEN 'absent' THEN 1
+                                 WHEN 'over' THEN 0
+                                 ELSE void END,
                  intent_seq = CASE WHEN ?13 THEN NULL ELSE coalesce(?9, intent_seq) END,
                  undo_seq = CASE WHEN ?14 THEN coalesce(?15, undo_seq) END
              WHERE id = ?1",
@@ -175,6 +180,7 @@ fn step(
                 columns.forget_intent,
                 columns.undoing,
                 columns.undo,
+                columns.trace,
             ])
         });
     match updated {
@@ -213,6 +219,9 @@ struct Columns {
     undo: Option<i64>,
     /// An undo is under way or in doubt. Why a person took the unit out stays known meanwhile.
     undoing: bool,
+    /// What it says about traces of the intents of this stage; `None` when nothing. Kept because
+    /// a worker that starts anew must not take for its own what others have put there since.
+    trace: Option<&'static str>,
 }
 
 impl Columns {
@@ -235,8 +244,25 @@ impl Columns {
             forget_effect: all_the_way && !remains,
             forget_target: all_the_way,
             undo: (event == Event::UndoIntended).then_some(seq),
+            trace: trace(before.state.condition, event, moved || back),
             undoing: matches!(state.condition, Condition::Undoing | Condition::UndoInDoubt),
         }
+    }
+}
+
+/// The word for what an event tells of the traces of forward intents.
+fn trace(before: Condition, event: Event, over: bool) -> Option<&'static str> {
+    let forth = matches!(before, Condition::Intended | Condition::InDoubt);
+    if over || event == Event::Partly {
+        Some("over")
+    } else if event == Event::Intended {
+        Some("begun")
+    } else if forth && event == Event::NotSent {
+        Some("unsent")
+    } else if forth && event == Event::Absent {
+        Some("absent")
+    } else {
+        None
     }
 }
 

@@ -71,7 +71,7 @@ impl std::fmt::Debug for Reader {
 /// What every query for units selects; [`unit_from_row`] reads it.
 const UNIT: &str = "SELECT u.id, u.kind, u.scope, u.source_key, u.target_key, u.origin, u.label,
         u.stage, u.condition, u.attempts, u.failure, e.detail, i.detail, u.exported_seq,
-        u.done_seq, d.detail, o.detail
+        u.done_seq, d.detail, o.detail, u.void = 1
     FROM unit u JOIN entry e ON e.seq = u.exported_seq
     LEFT JOIN entry i ON i.seq = coalesce(u.undo_seq, u.intent_seq)
     LEFT JOIN entry d ON d.seq = u.done_seq LEFT JOIN entry o ON o.seq = u.done_intent_seq";
@@ -295,6 +295,7 @@ struct RawUnit {
     done_seq: Option<i64>,
     done: Option<String>,
     done_intent: Option<String>,
+    intent_void: bool,
 }
 
 impl RawUnit {
@@ -317,6 +318,7 @@ impl RawUnit {
             done_seq: row.get(14)?,
             done: row.get(15)?,
             done_intent: row.get(16)?,
+            intent_void: row.get(17)?,
         })
     }
 
@@ -345,6 +347,7 @@ impl RawUnit {
             failure: failure(self.failure.as_deref())?,
             data: exported.data,
             intent,
+            intent_void: self.intent_void,
             effect,
         })
     }

@@ -309,6 +309,44 @@ async fn a_held_unit_is_released_by_what_it_waits_for_and_blocks_others_meanwhil
 }
 
 #[tokio::test]
+async fn that_nothing_of_an_intent_is_there_outlives_the_process() {
+    use Event::{Absent, Intended, NotSent, Partly, Unknown};
+    let past = [
+        // A probe's word counts until the next intent, whatever came before.
+        (vec![Intended], false),
+        (vec![Intended, Absent], true),
+        (vec![Intended, Unknown, Absent], true),
+        (vec![Intended, Absent, Intended], false),
+        // So does that a request never took effect, if nothing can be there of those before it.
+        (vec![Intended, NotSent], true),
+        (vec![Intended, Absent, Intended, NotSent], true),
+        (vec![Intended, Partly, Intended, NotSent], false),
+        // Going on to another stage, or back, begins anew.
+        (vec![Intended, Absent, Event::Advanced(Stage::Created)], false),
+        (vec![Intended, Absent, Event::Reverted(Stage::Exported)], false),
+        // What becomes of an undo says nothing of the way forth.
+        (vec![Event::Advanced(Stage::Created), Event::UndoIntended, Absent], false),
+        (vec![Intended, Absent, Event::UndoIntended, Event::NotSent], true),
+    ];
+    for (events, void) in past {
+        let place = place();
+        let journal = open(&place);
+        journal.submit(vec![page(&["a"])]).await.unwrap();
+        for event in &events {
+            let detail = Detail { data: Some(json!({})), ..Detail::default() };
+            journal
+                .submit(vec![Change::Step { unit: UnitId(1), event: *event, detail }])
+                .await
+                .unwrap_or_else(|error| panic!("{events:?}: {error}"));
+        }
+        journal.close();
+        let unit = Reader::open(&place.path).unwrap().unit(UnitId(1)).unwrap();
+        assert_eq!(unit.intent_void, void, "{events:?}");
+        check_replay(&place.path, &place.path.with_extension("scratch")).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_journal_of_format_1_is_brought_up_to_date_by_whoever_opens_it() {
     let place = place();
     let old = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -71,7 +71,7 @@ struct Payload {
     rows: Vec<WriteRow>,
     done: Done,
     races: u32,
-    /// Whether no intent of this span came before.
+    /// Whether nothing of an earlier intent of this span can be there.
     first: bool,
 }
 
@@ -147,7 +147,7 @@ impl ImportSpans {
             }
         }
         let attempt = self.attempt(unit);
-        let past = Past::of(unit, attempt.void)?;
+        let past = Past::of(unit, unit.intent_void || attempt.void)?;
         let form = draft.form.clone();
         let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
         let rows = writes(&planned);
@@ -171,7 +171,7 @@ impl ImportSpans {
                 rows,
                 done,
                 races: attempt.races,
-                first: past.prior.is_none(),
+                first: past.prior.is_none() || past.void,
             }),
         })
     }
@@ -349,7 +349,7 @@ impl Transition for ImportSpans {
                 };
             };
             let before = self.attempt(unit);
-            let first = payload.first || before.void;
+            let first = payload.first;
             let (outcome, raced) = apply::apply(self.target.as_ref(), *payload).await;
             self.remember(
                 unit,

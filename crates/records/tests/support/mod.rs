@@ -196,6 +196,7 @@ impl World {
                     failure: None,
                     data: found.data,
                     intent: None,
+                    intent_void: false,
                     effect: None,
                 });
             }
