@@ -114,6 +114,7 @@ impl Fate {
     }
 
     /// Passes a point, unless the process dies there, or is dead already.
+    #[allow(clippy::print_stdout, reason = "a seed that is replayed tells its story")]
     pub async fn point(&self, what: &str) {
         let dies = {
             let mut state = self.lock();

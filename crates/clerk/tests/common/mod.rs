@@ -131,15 +131,18 @@ impl World {
 }
 
 pub fn units(path: &Path) -> Vec<Unit> {
+    use rehome_core::{Stage, UnitId};
     let reader = rehome_core::journal::Reader::open(path).unwrap();
-    reader
-        .standing_at_least(
-            &rehome_clerk::USER,
-            rehome_core::Stage::Exported,
-            rehome_core::UnitId(0),
-            100_000,
-        )
-        .unwrap()
+    let mut units: Vec<Unit> = Vec::new();
+    loop {
+        let after = units.last().map_or(UnitId(0), |unit| unit.id);
+        let page =
+            reader.standing_at_least(&rehome_clerk::USER, Stage::Exported, after, 1_000).unwrap();
+        if page.is_empty() {
+            return units;
+        }
+        units.extend(page);
+    }
 }
 
 pub fn unit(path: &Path, source: &str) -> Unit {

@@ -147,6 +147,11 @@ impl Error {
                         | rusqlite::Error::InvalidColumnType(..)
                         | rusqlite::Error::IntegralValueOutOfRange(..)
                         | rusqlite::Error::Utf8Error(..)
+                )
+                // What was prepared may be prepared again when it runs, and fail only then.
+                || matches!(
+                    &source,
+                    rusqlite::Error::SqliteFailure(_, Some(why)) if why.starts_with("no such ")
                 );
             if broken {
                 Self::Damaged(format!("SQLite could not {doing}: {source}"))

@@ -160,12 +160,12 @@ impl Reader {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = format!("{UNIT} WHERE u.id IN (SELECT value FROM json_each(?1)) ORDER BY u.id");
-        units(&self.lock(), &sql, params![serde_json::json!(ids).to_string()])
+        units(&self.lock(), &those(), params![serde_json::json!(ids).to_string()])
     }
 
     /// Units of a kind that stand at a stage or beyond, whatever their condition, with numbers
-    /// above `after`.
+    /// above `after`: at most `limit`, and fewer when the journal has much to say of each, so that
+    /// a page takes little memory. Only an empty page is the last.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -179,7 +179,7 @@ impl Reader {
         let sql = format!(
             "{UNIT} WHERE +u.kind = ?1 AND u.stage >= ?2 AND u.id > ?3 ORDER BY u.id LIMIT ?4"
         );
-        units(&self.lock(), &sql, params![kind.as_str(), stage.rank(), after.0, limit as i64])
+        page(&self.lock(), &sql, params![kind.as_str(), stage.rank(), after.0, limit as i64])
     }
 
     /// One unit by its number.
@@ -322,6 +322,12 @@ impl RawUnit {
         })
     }
 
+    /// Characters of everything whose length depends on what a worker had to say.
+    fn size(&self) -> usize {
+        let said = [&self.exported, &self.intent, &self.done, &self.done_intent];
+        said.into_iter().flatten().map(String::len).sum()
+    }
+
     fn understand(self) -> Result<Unit, Error> {
         let exported: ExportedDetail = parse(self.exported_seq, self.exported.as_deref())?;
         let data = |text: &Option<String>| match text {
@@ -360,18 +366,50 @@ fn failure(text: Option<&str>) -> Result<Option<Failure>, Error> {
         .map_err(|error| Error::Damaged(format!("a failure that cannot be read: {error}")))
 }
 
+/// The query for units of given numbers, which are its only parameter, as JSON.
+fn those() -> String {
+    format!("{UNIT} WHERE u.id IN (SELECT value FROM json_each(?1)) ORDER BY u.id")
+}
+
+/// All units that a query finds.
 fn units(
     conn: &Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
 ) -> Result<Vec<Unit>, Error> {
-    let rows: Vec<RawUnit> = conn
-        .prepare_cached(sql)
-        .and_then(|mut statement| {
-            statement.query_map(parameters, RawUnit::from_row)?.collect::<Result<_, _>>()
-        })
-        .map_err(Error::sqlite("read units"))?;
-    rows.into_iter().map(RawUnit::understand).collect()
+    units_until(conn, sql, parameters, usize::MAX)
+}
+
+/// The first of them, until enough has been read of what the journal keeps of each. A span names
+/// thousands of keys: a page of a thousand spans would take more memory than all the rest.
+fn page(
+    conn: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Vec<Unit>, Error> {
+    /// Characters of JSON, which take about ten times as much once they are understood.
+    const ENOUGH: usize = 256 * 1024;
+    units_until(conn, sql, parameters, ENOUGH)
+}
+
+fn units_until(
+    conn: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    enough: usize,
+) -> Result<Vec<Unit>, Error> {
+    let trouble = || Error::sqlite("read units");
+    let mut statement = conn.prepare_cached(sql).map_err(trouble())?;
+    let mut rows = statement.query(parameters).map_err(trouble())?;
+    let (mut found, mut size) = (Vec::new(), 0);
+    while size < enough
+        && let Some(row) = rows.next().map_err(trouble())?
+    {
+        let raw = RawUnit::from_row(row).map_err(trouble())?;
+        size += raw.size();
+        found.push(raw.understand()?);
+    }
+    Ok(found)
 }
 
 /// Whether a condition means that the unit does not move by itself.

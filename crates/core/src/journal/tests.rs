@@ -364,3 +364,38 @@ async fn a_journal_of_format_1_is_brought_up_to_date_by_whoever_opens_it() {
     let checked = check_replay(&place.path, &place.path.with_extension("scratch")).unwrap();
     assert_eq!((checked.entries, checked.units), (83, 14));
 }
+
+#[tokio::test]
+async fn a_page_of_units_with_much_to_say_is_short_and_none_is_left_out() {
+    let place = place();
+    let journal = open(&place);
+    let names: Vec<String> = (0..40).map(|number| format!("unit {number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    journal.submit(vec![page(&names)]).await.unwrap();
+    for unit in 1..=40 {
+        let detail = Detail { data: Some(json!("x".repeat(60_000))), ..Detail::default() };
+        let event = Event::Advanced(Stage::Created);
+        journal.submit(vec![Change::Step { unit: UnitId(unit), event, detail }]).await.unwrap();
+    }
+    let reader = Reader::open(&place.path).unwrap();
+    type Ask = fn(&Reader, UnitId) -> Result<Vec<crate::Unit>, Error>;
+    let asks: [Ask; 2] = [
+        |reader, after| reader.standing_at_least(&USER, Stage::Exported, after, 1000),
+        |reader, after| reader.ready(&USER, Stage::Created, after, 1000),
+    ];
+    for ask in asks {
+        let (mut all, mut longest) = (Vec::new(), 0);
+        loop {
+            let after = all.last().copied().unwrap_or(UnitId(0));
+            let page = ask(&reader, after).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            longest = longest.max(page.len());
+            all.extend(page.into_iter().map(|unit| unit.id));
+        }
+        assert_eq!(all, (1..=40).map(UnitId).collect::<Vec<_>>());
+        // 256 kB of what was said, at 60 kB each.
+        assert_eq!(longest, 5);
+    }
+}

@@ -42,6 +42,7 @@ fn unit(id: UnitId, row: &Row) -> Unit {
         failure: row.failure.clone(),
         data: exported.data,
         intent: row.undo.clone().or_else(|| row.intent.clone()).flatten(),
+        intent_void: !row.traces.is_empty() && !row.traces.contains(&true),
         effect: row
             .effect
             .as_ref()

@@ -120,6 +120,8 @@ pub(super) struct Row {
     pub(super) failure: Option<Failure>,
     /// The latest intent of the present stage.
     pub(super) intent: Option<Said>,
+    /// For each intent of the present stage, whether something of it may be in the target.
+    pub(super) traces: Vec<bool>,
     /// The intent of the undo under way.
     pub(super) undo: Option<Said>,
     pub(super) effect: Option<Left>,
@@ -249,6 +251,7 @@ impl Model {
                 origin: None,
                 failure: None,
                 intent: None,
+                traces: Vec::new(),
                 undo: None,
                 effect: None,
                 waits: Vec::new(),
@@ -333,8 +336,17 @@ impl Row {
             "undo_intended" => self.undo = Some(detail.data.clone()),
             _ => {}
         }
+        // A request that never took effect left nothing; a probe speaks of all that came before.
+        let forth = matches!(self.condition, Intended | InDoubt);
+        match (word, self.traces.last_mut()) {
+            ("intended", _) => self.traces.push(true),
+            ("not_sent", Some(latest)) if forth => *latest = false,
+            ("absent", _) if forth => self.traces.fill(false),
+            _ => {}
+        }
         if moved || back {
             self.intent = None;
+            self.traces.clear();
         }
         if !undoing {
             self.undo = None;

@@ -2,14 +2,15 @@
 
 use rusqlite::params;
 
-use super::{Reader, UNIT, units};
+use super::{Reader, UNIT, page, those, units};
 use crate::journal::Error;
 use crate::state::{Condition, Stage};
 use crate::transition::Way;
 use crate::unit::{Kind, Unit, UnitId};
 
 impl Reader {
-    /// Ready, selected units of a kind at a stage, with numbers above `after`, in their order.
+    /// Ready, selected units of a kind at a stage, with numbers above `after`, in their order: a
+    /// page as of [`Reader::standing_at_least`].
     ///
     /// # Errors
     /// When they cannot be read.
@@ -20,7 +21,8 @@ impl Reader {
         after: UnitId,
         limit: usize,
     ) -> Result<Vec<Unit>, Error> {
-        self.load(&self.ready_ids(kind, stage, after, limit)?)
+        let ids = self.ready_ids(kind, stage, after, limit)?;
+        page(&self.lock(), &those(), params![serde_json::json!(ids).to_string()])
     }
 
     /// The numbers of the units that [`Reader::ready`] would give: cheap, because it reads an
