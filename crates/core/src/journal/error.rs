@@ -61,6 +61,29 @@ pub enum Error {
     /// The file must not be written to, by its permissions.
     #[error("{} is read-only", .0.display())]
     ReadOnly(PathBuf),
+    /// There is no journal, but the write-ahead log of one that was there.
+    #[error("there is no journal at {}, but its {} is there", .path.display(), .wal.display())]
+    Orphan {
+        /// Where the journal should be.
+        path: PathBuf,
+        /// What was left.
+        wal: PathBuf,
+    },
+    /// There is something where a new journal was to be put.
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
+    /// Another process has the journal open where nobody else may.
+    #[error("another process reads {} just now", .0.display())]
+    Read(PathBuf),
+    /// Personal data was removed from the journal, and with it what a run, a rollback or a
+    /// comparison needs.
+    #[error(
+        "personal data was removed from this journal at {at}: it tells what happened, and can lead nothing any more"
+    )]
+    Scrubbed {
+        /// When, RFC 3339.
+        at: String,
+    },
     /// The journal ends before an entry that was acknowledged.
     #[error(
         "{} ends at entry {found}, but entry {acknowledged} was durable: its `-wal` file was left \

@@ -19,7 +19,9 @@ mod lock;
 mod reader;
 mod replay;
 mod schema;
+mod scrub;
 mod setup;
+mod vacancy;
 mod writer;
 
 #[cfg(test)]
@@ -38,8 +40,13 @@ pub use reader::{
     Counts, FailureRow, HistoryEntry, LogEntry, LogFilter, LogPage, Mapping, Reader, Selection,
     Standing, WaitRow,
 };
-pub use replay::{Divergence, Replay, Replayed, check as check_replay, compare as compare_replay};
+pub use replay::{
+    Divergence, Replay, Replayed, check as check_replay, compare as compare_replay,
+    repair as repair_cache,
+};
+pub use scrub::{Kept, Scrubbed, scrub};
 pub use setup::Setup;
+pub use vacancy::Vacancy;
 
 use crate::boundary::{self, Boundary};
 use crate::clock::Clock;
@@ -65,8 +72,9 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Locked`] when another run holds it, [`Error::OtherMigration`] when it is bound to
-    /// something else, [`Error::Damaged`], [`Error::NotAJournal`], [`Error::TooNew`],
-    /// [`Error::Pragma`], or a file error.
+    /// something else, [`Error::Orphan`] when only a write-ahead log is there, [`Error::Scrubbed`],
+    /// [`Error::Damaged`], [`Error::NotAJournal`], [`Error::TooNew`], [`Error::Pragma`], or a file
+    /// error.
     pub fn open(path: &Path, setup: &Setup, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         Self::open_with(path, setup, clock, Writing::Thread)
     }
@@ -85,10 +93,12 @@ impl Journal {
         let now = clock.now().as_millisecond();
         let resumed = path.exists();
         if !resumed {
+            schema::refuse_orphan(path)?;
             lock.forget()?;
             schema::create(path, |conn| setup::bind(conn, setup, now))?;
         }
         let conn = schema::open_writer(path)?;
+        setup::refuse_scrubbed(&conn)?;
         setup::bind(&conn, setup, now)?;
         Self::start(path, conn, lock, clock, writing, resumed)
     }
@@ -112,10 +122,11 @@ impl Journal {
         writing: Writing,
     ) -> Result<Self, Error> {
         if !path.exists() {
-            return Err(Error::Missing(path.to_owned()));
+            return Err(schema::absent(path));
         }
         let lock = lock::Lock::take(path)?;
         let conn = schema::open_writer(path)?;
+        setup::refuse_scrubbed(&conn)?;
         Self::start(path, conn, lock, clock, writing, true)
     }
 

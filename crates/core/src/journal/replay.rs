@@ -13,7 +13,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
 use super::cache::{self, Entry};
-use super::{Error, schema};
+use super::{Error, lock, schema};
 use crate::state::Stage;
 
 /// What was replayed.
@@ -110,6 +110,24 @@ pub fn compare(path: &Path, scratch: &Path) -> Result<Replayed, Error> {
         }
     }
     Ok(Replayed { replay, difference: None })
+}
+
+/// Throws the cache of the journal at `path` away and derives it anew from the log, in one
+/// transaction. For a cache that differs while the log is sound.
+///
+/// # Errors
+/// [`Error::Locked`] when a run holds the journal; [`Error::Damaged`] when the log cannot have
+/// happened; file errors. The journal is as it was then.
+pub fn repair(path: &Path) -> Result<Replay, Error> {
+    let _lock = lock::Lock::take(path)?;
+    let conn = schema::open_writer(path)?;
+    let tx = conn.unchecked_transaction().map_err(Error::sqlite("repair its cache"))?;
+    let entries = rebuild_cache(&tx)?;
+    let units = tx
+        .query_row("SELECT count(*) FROM unit", [], |row| row.get(0))
+        .map_err(Error::sqlite("count the replayed units"))?;
+    tx.commit().map_err(Error::sqlite("repair its cache"))?;
+    Ok(Replay { entries, units })
 }
 
 /// Derives the cache anew from the log, in the transaction of the caller.

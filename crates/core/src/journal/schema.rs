@@ -34,17 +34,27 @@ pub(super) fn create(
     bind: impl FnOnce(&Connection) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let made = beside(path, ".new");
-    for leftover in [made.clone(), beside(&made, "-journal")] {
-        remove(&leftover)?;
+    write_new(&made, bind)?;
+    take_place(&made, path)
+}
+
+/// Writes a new file of the present format at `made`, durably, in place of a leftover; `fill`
+/// writes what it holds.
+pub(super) fn write_new<T>(
+    made: &Path,
+    fill: impl FnOnce(&Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        remove(&beside(made, suffix))?;
     }
-    create_private(&made)?;
+    create_private(made)?;
     boundary::reach(Boundary::FileMade);
-    let mut conn = open(&made)?;
+    let mut conn = open(made)?;
     conn.pragma_update(None, "synchronous", "FULL").map_err(Error::sqlite("make it safe"))?;
     upgrade(&mut conn)?;
-    bind(&conn)?;
+    let filled = fill(&conn)?;
     conn.close().map_err(|(_, source)| Error::Sqlite { doing: "finish the new file", source })?;
-    take_place(&made, path)
+    Ok(filled)
 }
 
 /// Gives a finished file its name, durably, in place of what was there.
@@ -102,10 +112,26 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     Ok(conn)
 }
 
+/// Refuses a place where the write-ahead log of a journal that was there is left. SQLite cannot
+/// tell whose it is and would play it into the next file of that name
+/// (<https://sqlite.org/howtocorrupt.html>, section 1.4).
+pub(super) fn refuse_orphan(path: &Path) -> Result<(), Error> {
+    let wal = beside(path, "-wal");
+    match std::fs::metadata(&wal) {
+        Ok(file) if file.len() > 0 => Err(Error::Orphan { path: path.to_owned(), wal }),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// What to say where no journal is.
+pub(super) fn absent(path: &Path) -> Error {
+    refuse_orphan(path).err().unwrap_or_else(|| Error::Missing(path.to_owned()))
+}
+
 /// What is refused before SQLite looks at it.
 fn refuse_strange(path: &Path) -> Result<(), Error> {
     let Ok(file) = std::fs::metadata(path) else {
-        return Err(Error::Missing(path.to_owned()));
+        return Err(absent(path));
     };
     let not = |found: &str| Err(Error::NotAJournal { path: path.to_owned(), found: found.into() });
     match (file.is_file(), file.len()) {

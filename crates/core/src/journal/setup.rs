@@ -21,6 +21,17 @@ pub struct Setup {
     pub pins: BTreeMap<String, String>,
 }
 
+/// The pin of a journal from which personal data was removed: when that was.
+pub(super) const SCRUBBED: &str = "scrubbed";
+
+/// Refuses a journal that cannot lead a migration any more.
+pub(super) fn refuse_scrubbed(conn: &Connection) -> Result<(), Error> {
+    match read(conn)?.and_then(|setup| setup.scrubbed().map(str::to_owned)) {
+        Some(at) => Err(Error::Scrubbed { at }),
+        None => Ok(()),
+    }
+}
+
 /// The setup row, when the journal has one.
 pub(super) fn read(conn: &Connection) -> Result<Option<Setup>, Error> {
     let row: Option<(String, String)> = conn
@@ -50,11 +61,27 @@ pub(super) fn bind(conn: &Connection, wanted: &Setup, now: i64) -> Result<(), Er
         boundary::reach(Boundary::SetupDurable);
         return Ok(());
     };
-    let differences = bound.differences(wanted);
-    if differences.is_empty() { Ok(()) } else { Err(Error::OtherMigration { differences }) }
+    bound.accepts(wanted)
 }
 
 impl Setup {
+    /// When personal data was removed from the journal (RFC 3339); `None` when it was not.
+    pub fn scrubbed(&self) -> Option<&str> {
+        self.pins.get(SCRUBBED).map(String::as_str)
+    }
+
+    /// Whether a migration that is wanted now may go on with the journal that is bound to `self`.
+    ///
+    /// # Errors
+    /// [`Error::Scrubbed`] and [`Error::OtherMigration`].
+    pub fn accepts(&self, wanted: &Self) -> Result<(), Error> {
+        if let Some(at) = self.scrubbed() {
+            return Err(Error::Scrubbed { at: at.to_owned() });
+        }
+        let differences = self.differences(wanted);
+        if differences.is_empty() { Ok(()) } else { Err(Error::OtherMigration { differences }) }
+    }
+
     /// In what a migration that is wanted now differs from the one that the journal is bound to.
     pub fn differences(&self, wanted: &Self) -> Vec<Difference> {
         let bound = self;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 mod damage;
+mod scrub;
+mod vacancy;
 
 use super::*;
 use crate::clock::SystemClock;
@@ -152,6 +154,33 @@ async fn the_first_difference_is_told_by_table_row_and_column() {
     ] {
         assert_eq!(divergence(sql).await.unwrap().as_deref(), told, "{sql}");
     }
+}
+
+#[tokio::test]
+async fn a_cache_is_derived_anew_from_a_sound_log_only() {
+    let place = place();
+    let journal = open(&place);
+    journal.submit(vec![page(&["a", "b"])]).await.unwrap();
+    let refused = repair_cache(&place.path).unwrap_err();
+    assert!(matches!(refused, Error::Locked { .. }), "{refused}");
+    journal.close();
+    let scratch = std::path::Path::new("");
+    let tamper = |sql: &str| {
+        let conn = rusqlite::Connection::open(&place.path).unwrap();
+        conn.execute_batch(sql).unwrap();
+    };
+    tamper("DELETE FROM alias; UPDATE unit SET stage = 3; DELETE FROM checkpoint");
+    assert!(check_replay(&place.path, scratch).is_err());
+    assert_eq!(repair_cache(&place.path).unwrap(), Replay { entries: 3, units: 2 });
+    check_replay(&place.path, scratch).unwrap();
+
+    tamper(
+        "DROP TRIGGER entry_is_append_only_update; UPDATE entry SET unit = 9, event = 'held' WHERE seq = 2",
+    );
+    let before = std::fs::read(&place.path).unwrap();
+    let refused = repair_cache(&place.path).unwrap_err();
+    assert!(matches!(refused, Error::Damaged(_)), "{refused}");
+    assert_eq!(std::fs::read(&place.path).unwrap(), before);
 }
 
 #[tokio::test]

@@ -66,6 +66,10 @@ fn names_the_file(error: &Error) -> bool {
         | Error::Illegal { .. }
         | Error::TargetTaken { .. }
         | Error::UnknownUnit(_)
+        | Error::Orphan { .. }
+        | Error::Exists(_)
+        | Error::Read(_)
+        | Error::Scrubbed { .. }
         | Error::Closed => false,
     }
 }
