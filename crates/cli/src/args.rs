@@ -10,7 +10,7 @@ use crate::exit;
 
 mod journal;
 
-pub(crate) use journal::{Journal, Log};
+pub(crate) use journal::{Journal, Log, Rebuild, Replay, Scrub};
 
 /// Move a user base from one Clerk instance to another, with every database row that points at it.
 ///
@@ -138,7 +138,7 @@ pub(crate) enum Command {
                             accounts\n  rehome rollback --only ada@example.com"
     )]
     Rollback(Rollback),
-    /// Work with the journal itself: its history, its soundness
+    /// Work with the journal itself: its history, its soundness, what it knows of people
     ///
     /// The journal is one SQLite file: a log that only grows, and a cache of what the log leads to.
     #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -418,6 +418,9 @@ mod tests {
             "rehome journal log ada@example.com --event failed --since 2h --limit 5 --reverse",
             "rehome journal log --kind user --since 2026-11-23T06:00:00Z --until 2026-11-24",
             "rehome journal replay --json",
+            "rehome journal replay --repair --yes",
+            "rehome journal scrub --force --yes",
+            "rehome journal rebuild --created-since 2026-11-23T06:00:00Z --dry-run",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -430,6 +433,7 @@ mod tests {
             "rehome map --format xml",
             "rehome journal",
             "rehome journal log --since yesterdayish",
+            "rehome journal replay --yes",
             "rehome rollback --to verified",
             "rehome rollback --force many",
         ] {

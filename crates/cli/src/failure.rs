@@ -237,6 +237,20 @@ fn migration(error: &Error) -> (u8, Option<String>) {
                 "`rehome rollback --dry-run` names them; `--force {found}` deletes them with the rest"
             )),
         ),
+        Error::RowsStay => (
+            exit::USAGE,
+            hint(
+                "leave `--created-since` out: a rollback could not tell the rows that arrived, and \
+                 would leave them without the accounts that they name",
+            ),
+        ),
+        Error::Unfinished { .. } => (
+            exit::REFUSED,
+            hint(
+                "finish with `rehome run` (or `rehome skip` what is not to move); `--force` removes \
+                 it all the same, and then nothing can be resumed or taken back",
+            ),
+        ),
         Error::UnknownKey(_) => {
             (exit::USAGE, hint("name a unit by its source id, its target id or its e-mail address"))
         }
@@ -262,7 +276,21 @@ fn configuration(error: &ConfigError) -> Option<String> {
 fn journal(error: &journal::Error) -> (u8, Option<String>) {
     let hint = |text: &str| Some(text.to_owned());
     match error {
-        journal::Error::Missing(_) => (exit::USAGE, hint("it begins with `rehome run`")),
+        journal::Error::Missing(_) => (
+            exit::USAGE,
+            hint(
+                "it begins with `rehome run`; one that was lost is built anew with `rehome journal \
+                 rebuild`",
+            ),
+        ),
+        journal::Error::Orphan { wal, .. } => (
+            exit::REFUSED,
+            Some(format!(
+                "put the journal back beside it; if that is lost, move {} away too, and build the \
+                 journal anew with `rehome journal rebuild`",
+                wal.display()
+            )),
+        ),
         journal::Error::Locked { .. } => {
             (exit::REFUSED, hint("let it finish, or interrupt it; `rehome status` shows it"))
         }
@@ -272,17 +300,23 @@ fn journal(error: &journal::Error) -> (u8, Option<String>) {
         ),
         journal::Error::Damaged(_) => (
             exit::REFUSED,
-            hint("move it away and put a copy back; keep this one for a look at it"),
+            hint(
+                "move it away with its `-wal` and put a copy back, or build it anew with `rehome \
+                 journal rebuild`; keep this one for a look at it",
+            ),
         ),
         journal::Error::ReplayDiffers(_) => (
             exit::REFUSED,
-            hint("put a copy of the journal back; keep this one for a look at it, and report it"),
+            hint(
+                "`rehome journal replay --repair` derives the rest from the log, which is the truth",
+            ),
         ),
         journal::Error::NotAJournal { .. } => (
             exit::REFUSED,
             hint(
-                "if it was one, move it away and put a copy back; if it is something else, name \
-                 another file in `migration.journal`",
+                "if it was one, move it away with its `-wal` and put a copy back, or build it anew \
+                 with `rehome journal rebuild`; if it is something else, name another file in \
+                 `migration.journal`",
             ),
         ),
         journal::Error::Shortened { lock, .. } => (
@@ -292,6 +326,19 @@ fn journal(error: &journal::Error) -> (u8, Option<String>) {
                  same, remove {}: what came later is then found in the target and adopted",
                 lock.display()
             )),
+        ),
+        journal::Error::Exists(_) => {
+            (exit::REFUSED, hint("move it away first; nothing that is there is ever overwritten"))
+        }
+        journal::Error::Read(_) => {
+            (exit::REFUSED, hint("end what reads it (`rehome status --watch`), then try again"))
+        }
+        journal::Error::Scrubbed { .. } => (
+            exit::REFUSED,
+            hint(
+                "`map`, `status` and `journal log` still work; a migration of newcomers needs a \
+                 journal of its own, under another name in `migration.journal`",
+            ),
         ),
         journal::Error::ReadOnly(_) => {
             (exit::REFUSED, hint("make it writable for its owner (`chmod 600`), or name a copy"))
@@ -345,6 +392,16 @@ mod tests {
         let missing = journal::Error::Missing("a.journal".into());
         insta::assert_snapshot!("missing_journal", words(&Error::from(missing).into()));
 
+        let damaged = journal::Error::Damaged("page 7 is torn".into());
+        let path = "a.journal".into();
+        let damaged = Failure::Journal { path, source: Box::new(damaged) };
+        insta::assert_snapshot!("damaged_journal", words(&damaged));
+        let (path, wal) = ("a.journal".into(), "a.journal-wal".into());
+        let orphan = journal::Error::Orphan { path, wal };
+        insta::assert_snapshot!("orphan_journal", words(&Error::from(orphan).into()));
+        let scrubbed = journal::Error::Scrubbed { at: "2026-11-23T06:00:00Z".into() };
+        insta::assert_snapshot!("scrubbed_journal", words(&Error::from(scrubbed).into()));
+
         let other = journal::Error::OtherMigration {
             differences: vec![journal::Difference {
                 what: "target instance".into(),
@@ -378,6 +435,10 @@ mod tests {
         assert_eq!(exit(Error::UnknownKey("x".into())), 2);
         assert_eq!(exit(journal::Error::Locked { owner: "pid 1".into() }.into()), 4);
         assert_eq!(exit(journal::Error::TooNew { found: 9, known: 1 }.into()), 4);
+        assert_eq!(exit(Error::RowsStay), 2);
+        assert_eq!(exit(Error::Unfinished { what: "x".into() }), 4);
+        assert_eq!(exit(journal::Error::Exists("a".into()).into()), 4);
+        assert_eq!(exit(journal::Error::Read("a".into()).into()), 4);
         assert_eq!(exit(Halt::Bug("x".into()).into()), 1);
         let refused = Halt::Refused { message: "x".into(), hint: "y".into() };
         assert_eq!(exit(refused.into()), 4);

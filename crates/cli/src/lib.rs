@@ -84,7 +84,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Skip(arguments) => units::skip(context, &arguments).await,
         Command::Map(arguments) => map::map(context, &arguments),
         Command::Verify(arguments) => unless_interrupted(verify::verify(context, &arguments)).await,
-        Command::Journal { command } => journal::journal(context, &command),
+        Command::Journal { command } => journal::journal(context, &command).await,
         Command::Emulate(arguments) => emulate::emulate(context, &arguments).await,
         Command::Demo => unless_interrupted(demo::demo(context)).await,
         Command::Completions { shell } => shell::completions(shell),

@@ -7,7 +7,7 @@ use std::path::Path;
 use rehome_migration::document::{
     CheckDoc, FailureDoc, MapDoc, PlanDoc, RollbackDoc, Status, UnitDoc, Verdict,
 };
-use rehome_migration::journal_tools::{LogDoc, ReplayDoc};
+use rehome_migration::journal_tools::{LogDoc, RebuildDoc, ReplayDoc, ScrubDoc};
 use schemars::{JsonSchema, schema_for};
 
 use crate::failure::ErrorLine;
@@ -28,7 +28,9 @@ fn the_published_schemas_are_those_of_the_code() {
         ("error", text::<ErrorLine>("the last line with --json, when a command failed")),
         ("failures", text::<Vec<FailureDoc>>("rehome failures --json")),
         ("journal_log", text::<LogDoc>("a line of rehome journal log --json")),
+        ("journal_rebuild", text::<RebuildDoc>("rehome journal rebuild --json")),
         ("journal_replay", text::<ReplayDoc>("rehome journal replay --json")),
+        ("journal_scrub", text::<ScrubDoc>("rehome journal scrub --json")),
         ("map", text::<Vec<MapDoc>>("rehome map --format json")),
         ("plan", text::<PlanDoc>("rehome plan --json")),
         ("rollback", text::<RollbackDoc>("rehome rollback --dry-run --json")),

@@ -168,6 +168,13 @@ fn journal(findings: &mut Vec<Finding>, config: &Config, remotes: Option<&Remote
         findings.push(fine("journal", format!("a journal exists: {}", path.display())));
         return;
     };
+    if let Some(at) = bound.scrubbed() {
+        findings.push(refusal(
+            "journal_scrubbed",
+            &journal::Error::Scrubbed { at: at.to_owned() }.into(),
+        ));
+        return;
+    }
     let differences = bound.differences(&remotes.setup(config));
     if differences.is_empty() {
         findings.push(fine("journal", format!("{} is resumed", path.display())));
@@ -226,6 +233,8 @@ fn refusal(code: &str, error: &Error) -> Finding {
         | Error::StalePlan(_)
         | Error::ForceCount { .. }
         | Error::UnknownKey(_)
+        | Error::RowsStay
+        | Error::Unfinished { .. }
         | Error::NotNow { .. } => "correct it in the configuration, then check again".to_owned(),
     };
     let severity = match error {

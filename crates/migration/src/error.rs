@@ -53,6 +53,16 @@ pub enum Error {
         /// How many there are.
         found: u64,
     },
+    /// Accounts that are found again cannot count as created where rows belong to the migration:
+    /// a rollback would delete them, and leave the rows that arrived before pointing at nobody.
+    #[error("accounts cannot count as created again where rows belong to the migration")]
+    RowsStay,
+    /// What a scrub removes is still needed.
+    #[error("the migration is not at its end: {what}")]
+    Unfinished {
+        /// Why.
+        what: String,
+    },
     /// No unit goes by this name.
     #[error("the journal knows nothing by the name {0:?}")]
     UnknownKey(String),

@@ -125,7 +125,7 @@ fn eta(
     (steps > 0 && advanced_last_minute > 0).then(|| steps * 60 / advanced_last_minute)
 }
 
-fn unit_counts(standing: &Standing) -> UnitCounts {
+pub(crate) fn unit_counts(standing: &Standing) -> UnitCounts {
     let at = |stage| standing.moving.get(&stage).copied().unwrap_or(0);
     let sum = |group: &BTreeMap<Stage, u64>| group.values().sum();
     UnitCounts {

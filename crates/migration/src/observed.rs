@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use rehome_core::clock::Clock;
-use rehome_core::journal::{self, Reader};
+use rehome_core::journal::Reader;
 use rehome_core::progress::Watcher;
 
 use crate::config::Config;
@@ -75,10 +75,7 @@ impl Observed {
         let reader = Arc::new(Reader::open(&self.config.journal_path())?);
         let wanted = self.remotes.setup(&self.config);
         let bound = reader.setup()?.unwrap_or_default();
-        let differences = bound.differences(&wanted);
-        if !differences.is_empty() {
-            return Err(journal::Error::OtherMigration { differences }.into());
-        }
+        bound.accepts(&wanted)?;
         let mut verdict = Verdict::default();
         let mut hear = |found: Vec<verify::UserFinding>| -> BoxFuture<'static, _> {
             for finding in found {

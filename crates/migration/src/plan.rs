@@ -98,6 +98,11 @@ async fn users(
     let matcher = Matcher::new(remotes.target.reader.clone(), knowledge, policy.clone());
     // What the real journal has done already is not to be done again.
     let real = Reader::open(&config.journal_path()).ok();
+    if let Some(bound) = real.as_ref().and_then(|real| real.setup().ok().flatten())
+        && let Some(at) = bound.scrubbed()
+    {
+        return Err(rehome_core::journal::Error::Scrubbed { at: at.to_owned() }.into());
+    }
     let mut plan = UserPlan::default();
     let mut after = UnitId(0);
     let total = reader.counts()?.get(&USER).map(rehome_core::journal::Standing::total);

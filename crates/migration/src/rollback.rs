@@ -90,10 +90,7 @@ pub async fn rollback_plan(
     let reader = Reader::open(&config.journal_path())?;
     let remotes = Remotes::connect(config, keys, &clock).await?;
     let setup = remotes.setup(config);
-    let differences = reader.setup()?.unwrap_or_default().differences(&setup);
-    if !differences.is_empty() {
-        return Err(journal::Error::OtherMigration { differences }.into());
-    }
+    reader.setup()?.unwrap_or_default().accepts(&setup)?;
     let scratch = scratch()?;
     let copy = scratch.path().join("journal");
     reader.copy_to(&copy)?;

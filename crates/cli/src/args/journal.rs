@@ -21,9 +21,68 @@ pub(crate) enum Journal {
     ///
     /// The log is the truth; where everything stands is a cache of it. Exit code 0 when the log
     /// leads to the cache exactly, 4 when it does not (the first difference is shown) or when the
-    /// log itself is damaged. Writes nothing; works while a run is on.
-    #[command(after_help = "Example:\n  rehome journal replay && cp rehome.journal backup/")]
-    Replay,
+    /// log itself is damaged. Writes nothing, and works while a run is on; with --repair it derives
+    /// the cache anew from a log that is sound.
+    #[command(after_help = "Examples:\n  rehome journal replay && cp rehome.journal backup/\n  \
+                            rehome journal replay --repair")]
+    Replay(Replay),
+    /// Remove personal data from a journal that has done its work
+    ///
+    /// Pairs of ids, states, events and their times stay; addresses, names, what was exported, rows
+    /// and messages go. The file is written anew and the old pages are overwritten with zeros: that
+    /// reaches them on an ordinary disk, but not copies that a file system with snapshots, or a
+    /// solid-state disk, keeps of its own accord, nor backups. `map`, `status`, `journal log` and
+    /// `journal replay` still work; `run`, `rollback` and `verify` do not. It cannot be undone.
+    #[command(after_help = "Example:\n  rehome map --output ids.csv && rehome journal scrub")]
+    Scrub(Scrub),
+    /// Build a lost journal anew, from the source and the target
+    ///
+    /// Only reads. Source users are exported again; accounts of the target that carry their keys
+    /// (external_id) are looked up and read back; the next `run` does the rest, and creates nobody
+    /// who is there. What cannot be known: who made an account. It counts as adopted, which a
+    /// rollback leaves alone. In a migration without databases, --created-since says when the lost
+    /// one began: accounts whose dates bear that out count as created. Rows that arrived are found equal by the next run; a rollback
+    /// does not remove them.
+    #[command(after_help = "Examples:\n  rehome journal rebuild --dry-run\n  \
+                            rehome journal rebuild --created-since 2026-11-23T06:00:00Z")]
+    Rebuild(Rebuild),
+}
+
+/// `journal replay`
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// When they differ, derive what the journal says anew from its log
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Repair without asking
+    #[arg(short, long, requires = "repair")]
+    pub(crate) yes: bool,
+}
+
+/// `journal scrub`
+#[derive(Debug, Args)]
+pub(crate) struct Scrub {
+    /// Also while units still need what is removed: they can never go on then
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Remove it without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// `journal rebuild`
+#[derive(Debug, Args)]
+pub(crate) struct Rebuild {
+    /// When the lost migration began: accounts that were made since, exactly as it would have made
+    /// them, count as created. Not where rows belong to the migration
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) created_since: Option<Moment>,
+    /// Say what would be in it, and write no journal
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Write it without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 /// `journal log`

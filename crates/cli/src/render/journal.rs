@@ -1,6 +1,6 @@
 //! What `rehome journal` shows to people.
 
-use rehome_migration::journal_tools::{LogDoc, ReplayDoc};
+use rehome_migration::journal_tools::{LogDoc, RebuildDoc, ReplayDoc, ScrubDoc};
 use serde_json::Value;
 
 use super::amount;
@@ -74,6 +74,47 @@ pub(crate) fn replay(document: &ReplayDoc, style: Style) -> String {
             difference.message
         ),
     }
+}
+
+/// The page of `journal scrub`.
+pub(crate) fn scrub(document: &ScrubDoc, style: Style) -> String {
+    let ScrubDoc { journal, entries, units, bytes_before, bytes_after } = document;
+    format!(
+        "{}\n{} of {} are still there, without anything about anybody\n{} bytes before, {} now; \
+         {}\n`map`, `status`, `show`, `failures`, `journal log` and `journal replay` work as before; \
+         `run`, `plan`, `verify`, `rollback`, `retry` and `skip` refuse from now on",
+        style.dim(journal),
+        amount::of(*entries, "event"),
+        amount::of(*units, "unit"),
+        amount::count(*bytes_before),
+        amount::count(*bytes_after),
+        style.green("the old pages are overwritten"),
+    )
+}
+
+/// The page of `journal rebuild`.
+pub(crate) fn rebuild(document: &RebuildDoc, style: Style) -> String {
+    let mut text = format!(
+        "{}\n{} in the source",
+        style.dim(&document.journal),
+        amount::of(document.users, "user"),
+    );
+    let mut line = |number: u64, what: &str| {
+        if number > 0 {
+            text += &format!("\n  {:>9}  {what}", amount::count(number));
+        }
+    };
+    line(document.pairs, "have their account: it carries their key, and was read back");
+    line(document.created, "  count as created: a rollback deletes the account");
+    line(document.adopted, "  count as adopted: a rollback leaves the account alone");
+    line(document.absent, "are not in the target: the next run creates them");
+    line(document.by_identifier, "share an identifier with an account: the next run judges them");
+    for (code, users) in &document.unclear {
+        line(*users, &format!("need a person: {code}"));
+    }
+    text + "\nrows are found again by the next run, which leaves those that arrived as they are\n\
+            cannot be known: who failed, was skipped or held, and why; which rows were there before; \
+            who made an account, unless its dates were asked (--created-since)"
 }
 
 #[cfg(test)]

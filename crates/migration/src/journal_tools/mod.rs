@@ -5,7 +5,11 @@
 //! run, so never two of them work on one journal.
 
 mod log;
+mod rebuild;
 mod replay;
+mod scrub;
 
 pub use log::{LogDoc, LogQuery, log};
-pub use replay::{DivergenceDoc, ReplayDoc, replay};
+pub use rebuild::{RebuildDoc, Rebuilt, rebuild};
+pub use replay::{DivergenceDoc, ReplayDoc, repair, replay};
+pub use scrub::{ScrubDoc, scrub, unfinished};

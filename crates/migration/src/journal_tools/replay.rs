@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rehome_core::journal::{Replayed, compare_replay};
+use rehome_core::journal::{Replayed, compare_replay, repair_cache};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,12 +66,21 @@ pub fn replay(config: &Config) -> Result<ReplayDoc, Error> {
     })
 }
 
+/// Derives what the journal says anew from its log, and compares again.
+///
+/// # Errors
+/// [`rehome_core::journal::Error::Locked`] while a run is on; otherwise as for [`replay`].
+pub fn repair(config: &Config) -> Result<ReplayDoc, Error> {
+    repair_cache(&config.journal_path())?;
+    replay(config)
+}
+
 /// SQLite's name for a database of its own making: a temporary file that has no name from the
 /// moment it is opened, so nothing of it is left behind whatever happens. What is replayed names
 /// people (<https://sqlite.org/inmemorydb.html>, "temp databases").
 const NAMELESS: &str = "";
 
 /// Replays into a file that nobody else can look into.
-pub(super) fn aside(path: &Path) -> Result<Replayed, Error> {
+fn aside(path: &Path) -> Result<Replayed, Error> {
     Ok(compare_replay(path, Path::new(NAMELESS))?)
 }
