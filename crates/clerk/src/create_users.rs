@@ -43,6 +43,7 @@ pub struct CreateUsers {
     matcher: Matcher,
     clock: Arc<dyn Clock>,
     settle_time: Duration,
+    flight_time: Duration,
     learned: Mutex<Learned>,
 }
 
@@ -83,6 +84,7 @@ impl CreateUsers {
             writer,
             clock,
             settle_time: SETTLE_TIME,
+            flight_time: crate::http::TIMEOUT,
             learned: Mutex::default(),
         }
     }
@@ -91,6 +93,14 @@ impl CreateUsers {
     #[must_use]
     pub fn with_settle_time(mut self, settle_time: Duration) -> Self {
         self.settle_time = settle_time;
+        self
+    }
+
+    /// The same, with requests that may be under way for `flight_time` after their sender's death
+    /// (see [`Transition::flight_time`]). The client's own timeout, without.
+    #[must_use]
+    pub fn with_flight_time(mut self, flight_time: Duration) -> Self {
+        self.flight_time = flight_time;
         self
     }
 
@@ -333,6 +343,10 @@ impl Transition for CreateUsers {
 
     fn settle_time(&self) -> Duration {
         self.settle_time
+    }
+
+    fn flight_time(&self) -> Duration {
+        self.flight_time
     }
 
     fn linger(&self) -> Duration {

@@ -28,6 +28,9 @@ pub const API_VERSION: &str = "2026-05-12";
 /// The production address of the Backend API, without the version path.
 pub const DEFAULT_API_URL: &str = "https://api.clerk.com";
 
+/// How long a whole exchange may take, if nothing else is asked for.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How to reach one instance. The key decides which one: all instances share one address.
 #[derive(Clone)]
 pub struct Connection {
@@ -48,7 +51,7 @@ impl Connection {
             api_url: api_url.into(),
             key,
             connect_timeout: Duration::from_secs(10),
-            timeout: Duration::from_secs(30),
+            timeout: TIMEOUT,
         }
     }
 }

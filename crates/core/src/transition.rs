@@ -208,6 +208,14 @@ pub trait Transition: Send + Sync {
         Duration::from_secs(5)
     }
 
+    /// How long a request may still be under way, and take effect, when the process that sent it
+    /// is dead. On the way forth that needs no waiting: the effect is sent again under the same
+    /// idempotency key, and the target does not have two. Who settles doubts in order to go *back*
+    /// sends nothing again, and believes in an absence only when nothing can arrive any more.
+    fn flight_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How long a batch that is not full may wait for more units while others still move. A
     /// worker whose look-ups are answered by the hundred saves requests by waiting.
     fn linger(&self) -> Duration {

@@ -201,6 +201,12 @@ pub trait ReadDatabase: Send + Sync {
 pub trait WriteDatabase: ReadDatabase {
     /// Performs all statements in one transaction, once.
     fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Written>;
+
+    /// How long a write may still be under way when the process that sent it is dead: as long as
+    /// a request may take; nothing in a file.
+    fn flight_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl Refusal {

@@ -28,37 +28,65 @@ impl Verdict {
         *self == Self::default()
     }
 
-    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, expected: &T, found: &T) {
+    /// Adds what another judge has found.
+    pub fn add(&mut self, other: Self) {
+        self.duplicates.extend(other.duplicates);
+        self.losses.extend(other.losses);
+        self.differences.extend(other.differences);
+    }
+
+    pub(super) fn same<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        expected: &T,
+        found: &T,
+    ) {
         if expected != found {
             self.differences.push(format!("{what}: expected {expected:?}, found {found:?}"));
         }
     }
 }
 
-/// Judges a world whose migration says that it is over.
+/// Judges a world whose migration says that it is over, for the `time`th time: after each but the
+/// last it was taken back.
 ///
 /// # Panics
 /// When the world cannot be read.
-pub fn judge(world: &World) -> Verdict {
+pub fn judge(world: &World, time: u64) -> Verdict {
     let mut verdict = Verdict::default();
-    let pairs = accounts(world, &mut verdict);
+    let pairs = accounts(world, time, &mut verdict);
     claims(world, &pairs, &mut verdict);
     rows(world, &pairs, &mut verdict);
+    journal(world, &mut verdict);
+    verdict
+}
+
+/// The journal's log equals its cache. When anything is wrong, whoever looks into it wants to know
+/// what the journal has to say.
+pub(super) fn journal(world: &World, verdict: &mut Verdict) {
     let scratch = world.file("replayed");
     if let Err(error) = check_replay(&world.config.journal_path(), &scratch) {
         verdict.differences.push(format!("the replay: {error}"));
     }
     std::fs::remove_file(scratch).ok();
     if !verdict.is_clean() {
-        // Whoever looks into it wants to know what the journal has to say.
         let mut hear = |doc: rehome_migration::document::FailureDoc| {
             let told =
                 format!("journaled: {} {} {}: {}", doc.kind, doc.source_id, doc.code, doc.message);
             verdict.differences.push(told);
         };
         rehome_migration::ledger::failures(&world.config, None, &mut hear).expect("it can be read");
+        let path = world.config.journal_path();
+        let reader = rehome_core::journal::Reader::open(&path).expect("it can be read");
+        let wrong = format!("{verdict:?}");
+        for (key, unit) in world.units() {
+            let names = [unit.target_key.as_ref().unwrap_or(&key), &key];
+            if names.iter().any(|name| wrong.contains(name.as_str())) {
+                let story = reader.history(unit.id).expect("it can be read");
+                verdict.differences.extend(story.iter().map(|line| format!("{key}: {line:?}")));
+            }
+        }
     }
-    verdict
 }
 
 /// The key under which a user's account is to be found.
@@ -67,7 +95,7 @@ fn key(user: &User) -> &str {
 }
 
 /// Exactly one account for every source user. Gives the pairs.
-fn accounts(world: &World, verdict: &mut Verdict) -> BTreeMap<String, String> {
+fn accounts(world: &World, time: u64, verdict: &mut Verdict) -> BTreeMap<String, String> {
     let (source, target) = (world.source(), world.target());
     let counters = target.counters();
     let mut pairs = BTreeMap::new();
@@ -94,7 +122,7 @@ fn accounts(world: &World, verdict: &mut Verdict) -> BTreeMap<String, String> {
         pairs.insert(user.id.clone(), account.id.clone());
     }
     for (key, times) in &counters.creates_by_external_id {
-        if *times != 1 {
+        if *times > time {
             verdict.duplicates.push(format!("{key} was created {times} times"));
         }
     }
@@ -128,7 +156,14 @@ fn accounts(world: &World, verdict: &mut Verdict) -> BTreeMap<String, String> {
             verdict.losses.push(format!("the target's own account {id}"));
         }
     }
-    verdict.same("deletes", &0, &counters.deletes);
+    for (account, times) in &counters.deletes_by_id {
+        if *times != 1 || world.own.contains_key(account) {
+            verdict.losses.push(format!("{account} was deleted {times} times"));
+        }
+    }
+    if time == 1 {
+        verdict.same("deletes", &0, &counters.deletes);
+    }
     pairs
 }
 
@@ -200,7 +235,7 @@ fn claims(world: &World, pairs: &BTreeMap<String, String>, verdict: &mut Verdict
 }
 
 /// A table as its rows by their first column, each value with its type and bytes.
-fn table(database: &Connection, name: &str) -> BTreeMap<String, Vec<Value>> {
+pub(super) fn table(database: &Connection, name: &str) -> BTreeMap<String, Vec<Value>> {
     let mut statement = database.prepare(&format!("SELECT * FROM {name}")).expect("a table");
     let columns = statement.column_count();
     let rows = statement.query_map([], |row| {

@@ -18,11 +18,12 @@
 
 pub mod fate;
 pub mod judge;
+pub mod process;
+pub mod restored;
 pub mod wiring;
 pub mod world;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -31,21 +32,14 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use rehome_core::Halt;
 use rehome_core::clock::{Clock, TimerClock};
-use rehome_core::engine::{Finish, Interrupt};
-use rehome_core::journal::{self, is_running};
-use rehome_core::progress::Unwatched;
-use rehome_migration::ledger::{self, Which};
-use rehome_migration::{Error, RunEnd, RunOptions, run};
+use rehome_core::journal;
+use rehome_migration::Error;
 use tokio::time::Instant;
 
 pub use fate::{Fate, Lot};
 pub use judge::Verdict;
+use process::Process;
 use world::{EPOCH, World};
-
-/// Longer than any life may last: a run that neither ends nor gives up is a fault of its own.
-const LONGEST: Duration = Duration::from_secs(12 * 3600);
-/// How often the last life may be asked to go on, with failed units put back each time.
-const LAST_RUNS: usize = 4;
 
 /// By how much the process's clock jumps, in those seeds in which it does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +65,7 @@ pub struct Report {
 
 /// The process's clock, which somebody sets now and then.
 #[derive(Debug)]
-struct Jumping {
+pub struct Jumping {
     steady: TimerClock,
     ahead: AtomicI64,
 }
@@ -112,13 +106,7 @@ async fn one(seed: u64, by: Jumps, told: bool) -> Report {
     }
 
     for _ in 0..rng.usize(1..5) {
-        let lot = Lot {
-            crash_at: (rng.u8(..4) > 0).then(|| rng.u64(..200)),
-            interrupt_at: (rng.u8(..5) == 0).then(|| rng.u64(..200)),
-            full_from: (rng.u8(..5) == 0).then(|| rng.u64(..40)),
-            trouble: rng.f64() * 0.3,
-        };
-        match process.live(lot).await {
+        match process.forth(lot(&mut rng)).await {
             None => fate.count("crash", 1),
             Some(Ok(_)) => {}
             Some(Err(error)) => bearable(seed, &error),
@@ -126,15 +114,23 @@ async fn one(seed: u64, by: Jumps, told: bool) -> Report {
         // Nobody is there for a while; what was sent may still arrive.
         tokio::time::sleep(Duration::from_millis(rng.u64(..60_000))).await;
     }
-
     // Whoever comes after the last export is the next run's affair.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    world.clear();
-    let end = process.last_life(seed).await;
-    // Handlers of webhooks are late at times; a run that is over has nothing to fear from them.
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let mut verdict = judge::judge(&world);
-    again(&process, &world, &end, &mut verdict).await;
+
+    let mut verdict = Verdict::default();
+    // What was begun can be taken back as well as what has arrived.
+    let way = rng.u8(..4);
+    if way > 0 {
+        world.clear();
+        arrive(&process, 1, seed, &mut verdict).await;
+    }
+    if way < 3 && verdict.is_clean() && world.journal_exists() {
+        return_home(&process, &mut rng, seed, &mut verdict).await;
+        if way < 2 && verdict.is_clean() {
+            fate.count("there and back and there again", 1);
+            arrive(&process, 2, seed, &mut verdict).await;
+        }
+    }
     for instance in world.emulator.instances() {
         for (kind, many) in instance.counters().faults {
             fate.count(&format!("emulator: {kind}"), many);
@@ -143,19 +139,58 @@ async fn one(seed: u64, by: Jumps, told: bool) -> Report {
     Report { verdict, counts: fate.counts(), lasted: started.elapsed(), trace: fate.trace() }
 }
 
-/// A run after the end sends no write.
-async fn again(process: &Process<'_>, world: &World, end: &RunEnd, verdict: &mut Verdict) {
-    let written = |world: &World| -> u64 {
-        world.emulator.instances().iter().map(|one| one.counters().writes_requested()).sum()
-    };
-    let rows = || std::fs::read(world.file("target.sqlite")).expect("it can be read");
-    let (before, rows_before) = (written(world), rows());
-    match process.live(Lot::default()).await {
+/// What one life has in store.
+fn lot(rng: &mut Rng) -> Lot {
+    Lot {
+        crash_at: (rng.u8(..4) > 0).then(|| rng.u64(..200)),
+        interrupt_at: (rng.u8(..5) == 0).then(|| rng.u64(..200)),
+        full_from: (rng.u8(..5) == 0).then(|| rng.u64(..40)),
+        trouble: rng.f64() * 0.3,
+    }
+}
+
+/// The way forth to its end, for the `time`th time; a run after the end sends no write.
+async fn arrive(process: &Process<'_>, time: u64, seed: u64, verdict: &mut Verdict) {
+    let world = process.world;
+    let end = process.arrive(seed).await;
+    // Handlers of webhooks are late at times; a run that is over has nothing to fear from them.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    verdict.add(judge::judge(world, time));
+    let before = world.written();
+    match process.forth(Lot::default()).await {
         Some(Ok(_)) => {}
         other => verdict.differences.push(format!("after {end:?} a run ended as {other:?}")),
     }
-    if written(world) != before || rows() != rows_before {
+    if world.written() != before {
         verdict.duplicates.push("a run after the end wrote something".to_owned());
+    }
+}
+
+/// The way back to its end, through deaths and weather of its own; a rollback after the end sends
+/// no write.
+async fn return_home(process: &Process<'_>, rng: &mut Rng, seed: u64, verdict: &mut Verdict) {
+    let (world, fate) = (process.world, process.fate);
+    fate.count("taken back", 1);
+    world.darken(rng, seed);
+    for _ in 0..rng.usize(1..4) {
+        match process.back(lot(rng)).await {
+            None => fate.count("back: crash", 1),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => bearable(seed, &error),
+        }
+        tokio::time::sleep(Duration::from_millis(rng.u64(..60_000))).await;
+    }
+    world.clear();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let end = process.return_home(seed).await;
+    verdict.add(restored::judge(world));
+    let before = world.written();
+    match process.back(Lot::default()).await {
+        Some(Ok(_)) => {}
+        other => verdict.differences.push(format!("after {end:?} a rollback ended as {other:?}")),
+    }
+    if world.written() != before {
+        verdict.duplicates.push("a rollback after the end wrote something".to_owned());
     }
 }
 
@@ -185,104 +220,4 @@ fn bearable(seed: u64, error: &Error) {
             if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
     );
     assert!(disk || matches!(error, Error::Halt(Halt::Remote { .. })), "seed {seed}: {error:?}");
-}
-
-/// The program, which is started and dies.
-struct Process<'a> {
-    world: &'a World,
-    fate: &'a Arc<Fate>,
-    clock: &'a Arc<Jumping>,
-}
-
-impl Process<'_> {
-    /// One life: `None` when it was killed.
-    async fn live(&self, lot: Lot) -> Option<Result<RunEnd, Error>> {
-        let interrupt = Interrupt::default();
-        self.fate.begin(lot, interrupt.clone());
-        let (config, keys) = (self.world.config.clone(), self.world.keys.clone());
-        let clock: Arc<dyn Clock> = Arc::clone(self.clock) as Arc<dyn Clock>;
-        let mut task = tokio::spawn(async move {
-            let watcher = Arc::new(Unwatched);
-            run(&config, &keys, RunOptions::default(), watcher, &interrupt, clock).await
-        });
-        tokio::select! {
-            biased;
-            () = self.fate.died() => {
-                let left = Left::behind(&self.world.config.journal_path());
-                task.abort();
-                drop(task.await);
-                self.bury().await;
-                left.restore();
-                None
-            }
-            ended = tokio::time::timeout(LONGEST, &mut task) => {
-                let ended = ended.expect("a run ends some time").expect("a run does not panic");
-                self.bury().await;
-                Some(ended)
-            }
-        }
-    }
-
-    /// Waits until nothing of the process is there any more.
-    async fn bury(&self) {
-        let journal = self.world.config.journal_path();
-        for _ in 0..10_000 {
-            if !is_running(&journal) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-        panic!("a run that is over still holds its journal");
-    }
-
-    /// The life that comes to its end.
-    async fn last_life(&self, seed: u64) -> RunEnd {
-        let mut last = None;
-        for left in (0..LAST_RUNS).rev() {
-            let end = match self.live(Lot::default()).await {
-                Some(Ok(end)) => end,
-                other => panic!("seed {seed}: in good weather: {other:?}"),
-            };
-            assert_eq!(end.finish, Finish::Quiescent, "seed {seed}");
-            let failed: u64 = end.status.units.values().map(|units| units.failed).sum();
-            last = Some(end);
-            if left == 0 || failed == self.world.hopeless.len() as u64 {
-                break;
-            }
-            self.fate.count("retry", 1);
-            self.fate.begin(Lot::default(), Interrupt::default());
-            let clock = Arc::clone(self.clock) as Arc<dyn Clock>;
-            let put_back = ledger::retry(&self.world.config, &Which::All, clock).await;
-            put_back.unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
-        }
-        last.expect("there was a last run")
-    }
-}
-
-/// The journal's files as a process that dies leaves them.
-struct Left(Vec<(PathBuf, Option<Vec<u8>>)>);
-
-impl Left {
-    fn behind(journal: &std::path::Path) -> Self {
-        let beside = |suffix: &str| {
-            let mut name = journal.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        // The shared memory file is only an index, which the next process makes anew.
-        let file = |path: PathBuf| {
-            let bytes = std::fs::read(&path).ok();
-            (path, bytes)
-        };
-        Self(vec![file(beside("")), file(beside("-wal")), (beside("-shm"), None)])
-    }
-
-    fn restore(self) {
-        for (path, bytes) in self.0 {
-            match bytes {
-                Some(bytes) => std::fs::write(path, bytes).expect("it can be written"),
-                None => drop(std::fs::remove_file(path)),
-            }
-        }
-    }
 }

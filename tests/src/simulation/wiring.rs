@@ -164,6 +164,10 @@ impl<D: ReadDatabase + 'static> ReadDatabase for Shaky<D> {
 }
 
 impl<D: WriteDatabase + 'static> WriteDatabase for Shaky<D> {
+    fn flight_time(&self) -> Duration {
+        self.inner.flight_time()
+    }
+
     fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Written> {
         Box::pin(async move {
             let fate = &self.fate;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -16,10 +16,13 @@ use rehome_emulator::{
 };
 use rehome_migration::wiring::Portions;
 use rehome_migration::{Config, Keys};
+use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 use super::fate::Fate;
+use super::judge::table;
+use super::restored::{Tables, tables};
 use super::wiring::Inside;
 
 /// Where every world's time begins, in Unix milliseconds.
@@ -42,6 +45,10 @@ pub struct World {
     pub hopeless: BTreeSet<String>,
     /// The target's own accounts before anything ran, as they were.
     pub own: BTreeMap<String, Arc<User>>,
+    /// The target's own rows before anything ran.
+    pub rows: Tables,
+    /// The rows that the handler of webhooks has put there.
+    pub handled: Arc<Mutex<Vec<Vec<Value>>>>,
 }
 
 impl World {
@@ -108,6 +115,7 @@ impl World {
             let badge = "INSERT INTO badges (id, owner_id) VALUES ('own-' || ?1, ?1)";
             there.execute(badge, [account]).expect("a row");
         }
+        let own_rows = tables(&there);
         settings(rng, &source, &target);
         emulator.set_faults(weather(rng, seed));
         let own = target.users().into_iter().map(|user| (user.id.clone(), user)).collect();
@@ -123,7 +131,17 @@ impl World {
             target_database: None,
         };
         let config = config.with_wiring(Arc::new(inside));
-        Self { emulator, folder, config, keys, adopted, hopeless, own }
+        Self {
+            emulator,
+            folder,
+            config,
+            keys,
+            adopted,
+            hopeless,
+            own,
+            rows: own_rows,
+            handled: Arc::default(),
+        }
     }
 
     /// The source instance.
@@ -155,11 +173,31 @@ impl World {
         }
     }
 
+    /// New weather comes up.
+    pub fn darken(&self, rng: &mut Rng, seed: u64) {
+        self.emulator.set_faults(weather(rng, seed));
+    }
+
+    /// Everything that was written so far: requests to Clerk that ask for a change, and the rows.
+    ///
+    /// # Panics
+    /// When the target's database cannot be read.
+    pub fn written(&self) -> (u64, Vec<u8>) {
+        let asked = |one: &Arc<Instance>| one.counters().writes_requested();
+        let rows = std::fs::read(self.file("target.sqlite")).expect("it can be read");
+        (self.emulator.instances().iter().map(asked).sum(), rows)
+    }
+
+    /// Whether any life lasted long enough to make a journal.
+    pub fn journal_exists(&self) -> bool {
+        self.config.journal_path().exists()
+    }
+
     /// The application's handler of webhooks: each new account gets a bare row, some time after.
     pub fn handle_webhooks(&self, most: u64, fate: &Arc<Fate>) {
         let mut effects = self.emulator.subscribe();
         let (target, path) = (self.target().id().to_owned(), self.file("target.sqlite"));
-        let fate = Arc::clone(fate);
+        let (fate, handled) = (Arc::clone(fate), Arc::clone(&self.handled));
         drop(tokio::spawn(async move {
             while let Ok(effect) = effects.recv().await {
                 let Effect::Created { instance, user } = effect else { continue };
@@ -167,13 +205,21 @@ impl World {
                     continue;
                 }
                 let (path, delay, fate) = (path.clone(), fate.below(most), Arc::clone(&fate));
+                let handled = Arc::clone(&handled);
                 drop(tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(delay)).await;
                     let connection = Connection::open(path).expect("it opens");
                     let address = user.email_addresses.first().map(|address| &address.value);
                     let sql = "INSERT OR IGNORE INTO users (clerk_id, email) VALUES (?1, ?2)";
                     let rows = connection.execute(sql, params![user.id, address]);
-                    fate.count("webhook rows", rows.unwrap_or(0) as u64);
+                    if rows == Ok(1) {
+                        fate.count("webhook rows", 1);
+                        let id = Value::Blob([b"text:", user.id.as_bytes()].concat());
+                        let mut rows = table(&connection, "users").into_values();
+                        let row = rows.find(|row| row.first() == Some(&id));
+                        let mut handled = handled.lock().unwrap_or_else(PoisonError::into_inner);
+                        handled.extend(row);
+                    }
                 }));
             }
         }));

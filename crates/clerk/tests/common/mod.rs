@@ -119,7 +119,7 @@ impl World {
         let settings = Settings { backoff: quick(), ..Settings::default() };
         let doubts = Settings { only_doubts: true, ..settings.clone() };
         Engine::new(Arc::clone(&journal), Arc::new(Unwatched), doubts)
-            .transition(Arc::new(create.with_settle_time(settle)))
+            .transition(Arc::new(create.with_settle_time(settle).with_flight_time(settle)))
             .run(&Interrupt::default())
             .await?;
         let delete = DeleteUsers::new(writer(), policy, attached, clock).with_settle_time(settle);

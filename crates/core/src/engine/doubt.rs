@@ -32,6 +32,11 @@ impl Doubts {
         Self { settle: boundary::hasten(settle), units: BTreeMap::new() }
     }
 
+    /// How long an absence has to last.
+    pub(super) fn settle(&self) -> Duration {
+        self.settle
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.units.is_empty()
     }

@@ -24,6 +24,7 @@ use crate::boundary;
 use crate::halt::Halt;
 use crate::journal::{Change, Detail};
 use crate::outcome::Done;
+use crate::progress::Progress;
 use crate::state::Event;
 use crate::transition::{Pass, Probed, Step, Transition};
 use crate::unit::{Failure, Unit, UnitId};
@@ -68,7 +69,10 @@ pub(super) async fn run(
         ));
     }
     drop(feedback_sender);
-    let doubts = Doubts::new(transition.settle_time());
+    // A run that only settles doubts finds all of them at its start: left by dead processes.
+    let flight =
+        if shared.settings.only_doubts { transition.flight_time() } else { Duration::ZERO };
+    let doubts = Doubts::new(transition.settle_time() + flight);
     let orders = shared.orders();
     let mut lane = Lane {
         shared: Arc::clone(&shared),
@@ -153,13 +157,23 @@ impl Lane {
             let Step { kind, way, batch, .. } = &self.step;
             let found = self.shared.reader.in_doubt(kind, way, after, (*batch).max(1))?;
             let Some(last) = found.last() else {
-                return Ok(());
+                break;
             };
             after = last.id;
             for unit in &found {
                 self.doubts.add(unit.id);
             }
         }
+        if !self.doubts.is_empty() && self.shared.settings.only_doubts {
+            self.shared.watcher.note(&Progress::Waiting {
+                reason: format!(
+                    "{} requests of an earlier run have no known outcome, and may still arrive",
+                    self.step.kind
+                ),
+                delay: Some(self.doubts.settle()),
+            });
+        }
+        Ok(())
     }
 
     fn take_feedback(&mut self) -> Result<(), Halt> {

@@ -80,6 +80,9 @@ pub struct D1Config {
     pub timeout: Duration,
 }
 
+/// After how long D1 ends a query by itself (its published limits).
+const LONGEST: Duration = Duration::from_secs(30);
+
 impl D1Config {
     /// The usual settings: Cloudflare's address, its published rate, one minute a request.
     pub fn new(
@@ -443,5 +446,9 @@ impl ReadDatabase for D1Writer {
 impl WriteDatabase for D1Writer {
     fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Written> {
         Box::pin(async move { self.0.write(&statements).await })
+    }
+
+    fn flight_time(&self) -> Duration {
+        LONGEST
     }
 }

@@ -321,6 +321,10 @@ impl Transition for ImportSpans {
         }
     }
 
+    fn flight_time(&self) -> std::time::Duration {
+        self.target.flight_time()
+    }
+
     fn prepare<'a>(
         &'a self,
         units: &'a [Unit],
