@@ -40,6 +40,7 @@ pub fn journaled(json: &serde_json::Value) -> usize {
         failure: None,
         data: json.clone(),
         intent: Some(json.clone()),
+        intent_void: false,
         effect: Some(Effect { intent: Some(json.clone()), data: Some(json.clone()) }),
     };
     let key = json.as_array().map(Vec::as_slice).unwrap_or_default();
