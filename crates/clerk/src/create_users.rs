@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rehome_core::clock::Clock;
 use rehome_core::{
     Done, Failure, Halt, Knowledge, Origin, Outcome, Pass, Prepared, Probed, Stage, Step,
     Transition, Unit, UnitId, WaitFor, Way,
@@ -41,7 +40,6 @@ const SETTLE_TIME: Duration = Duration::from_secs(5);
 pub struct CreateUsers {
     writer: Writer,
     matcher: Matcher,
-    clock: Arc<dyn Clock>,
     settle_time: Duration,
     flight_time: Duration,
     learned: Mutex<Learned>,
@@ -72,17 +70,11 @@ impl fmt::Debug for CreateUsers {
 
 impl CreateUsers {
     /// Creates users through `writer`, deciding by `policy` and by what `knowledge` knows of all
-    /// source users; `clock` dates the intents.
-    pub fn new(
-        writer: Writer,
-        knowledge: Arc<dyn Knowledge>,
-        policy: UserPolicy,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    /// source users.
+    pub fn new(writer: Writer, knowledge: Arc<dyn Knowledge>, policy: UserPolicy) -> Self {
         Self {
             matcher: Matcher::new(writer.reader().clone(), knowledge, policy),
             writer,
-            clock,
             settle_time: SETTLE_TIME,
             flight_time: crate::http::TIMEOUT,
             learned: Mutex::default(),
@@ -124,7 +116,7 @@ impl CreateUsers {
 
     async fn prepare_all(&self, units: &[Unit], pass: Pass) -> Result<Vec<Prepared>, Halt> {
         // Before the look-up: what is found by it cannot be younger than the intent.
-        let at = self.clock.now().as_millisecond();
+        let at = self.writer.transport().now().as_millisecond();
         let decisions = self.matcher.decide(units, pass).await?;
         Ok(units
             .iter()

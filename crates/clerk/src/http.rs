@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use rehome_core::boundary::{self, Boundary};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -171,16 +171,14 @@ impl HttpWire {
             }
         };
         let status = response.status().as_u16();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header(RETRY_AFTER).map(str::to_owned);
+        let date = header(DATE).map(str::to_owned);
         match read(response, request.limit).await {
-            Ok(body) => Exchange::Answered(Answer { status, retry_after, body }),
+            Ok(body) => Exchange::Answered(Answer { status, retry_after, date, body }),
             // The status alone says that nothing was done.
             Err(_) if status == 429 => {
-                Exchange::Answered(Answer { status, retry_after, body: Bytes::new() })
+                Exchange::Answered(Answer { status, retry_after, date, body: Bytes::new() })
             }
             Err(reason) => Exchange::Lost { reason: format!("answered {status}, but {reason}") },
         }

@@ -38,6 +38,7 @@ pub mod query;
 pub mod reader;
 pub mod recover;
 mod refusal;
+mod remote_clock;
 pub mod retry_after;
 pub mod settle;
 pub mod transport;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
+
+use crate::remote_clock::parse_date;
 
 /// No remote can send a migration to sleep for longer than this at once; it will say so again.
 pub const LONGEST: Duration = Duration::from_secs(3600);
@@ -17,9 +18,7 @@ pub fn parse(value: &str, now: Timestamp) -> Option<Duration> {
         let seconds = value.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(seconds).min(LONGEST));
     }
-    // HTTP's preferred date form is the RFC 2822 one with a fixed zone name.
-    static PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
-    let until = PARSER.parse_timestamp(value).ok()?;
+    let until = parse_date(value)?;
     let wait = Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO);
     Some(wait.min(LONGEST))
 }

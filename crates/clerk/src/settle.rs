@@ -16,7 +16,9 @@ use crate::lookup::Account;
 use crate::policy::Attribute;
 use crate::profile::Profile;
 
-/// How far the target's clock may be behind ours, in milliseconds.
+/// How far the target's clock may be behind what is known of it, in milliseconds: its answers and
+/// its records may be dated by different machines, and one that dates no answers is taken to have
+/// our time.
 const SKEW: i64 = 5 * 60 * 1000;
 /// How exactly a carried date must come back: to the second, if milliseconds should be cut off.
 const DATE_TOLERANCE: i64 = 1000;
@@ -26,7 +28,7 @@ const DATE_TOLERANCE: i64 = 1000;
 pub struct Intent {
     /// The key under which the account will be found.
     pub external_id: Option<String>,
-    /// When, by our clock; Unix milliseconds.
+    /// When, by the target's clock; Unix milliseconds.
     pub at: i64,
     /// What is left out because the target refuses it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use rehome_core::clock::Clock;
 use rehome_core::pacer::Pacer;
 use rehome_core::{Halt, RemoteTrouble};
 
 use crate::error;
+use crate::remote_clock::RemoteClock;
 use crate::retry_after;
 use crate::wire::{Exchange, Method, Request, Wire};
 
@@ -57,7 +59,7 @@ pub struct Transport {
     name: String,
     wire: Box<dyn Wire>,
     pacer: Arc<Pacer>,
-    clock: Arc<dyn Clock>,
+    clock: RemoteClock,
     requests: AtomicU64,
 }
 
@@ -72,14 +74,15 @@ impl fmt::Debug for Transport {
 
 impl Transport {
     /// A transport over `wire`. `name` is how a person knows the remote (`target Clerk
-    /// instance`); `pacer` is the one of this remote; `clock` dates the HTTP-date form of
-    /// `Retry-After`.
+    /// instance`); `pacer` is the one of this remote; `clock` is this machine's, believed
+    /// until the remote has told its own time.
     pub fn new(
         name: impl Into<String>,
         wire: Box<dyn Wire>,
         pacer: Arc<Pacer>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let clock = RemoteClock::new(clock);
         Self { name: name.into(), wire, pacer, clock, requests: AtomicU64::new(0) }
     }
 
@@ -91,6 +94,11 @@ impl Transport {
     /// How many requests were sent so far.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The present moment by the remote's own clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The end of a run on account of this remote.
@@ -153,6 +161,7 @@ impl Transport {
                 return Reply::Lost { reason };
             }
         };
+        self.clock.hear(answer.date.as_deref());
         match answer.status {
             200..=299 | 400..=428 | 430..=499 => {
                 self.pacer.success();

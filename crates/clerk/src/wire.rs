@@ -38,6 +38,8 @@ pub struct Answer {
     pub status: u16,
     /// The `Retry-After` header as it came.
     pub retry_after: Option<String>,
+    /// The `Date` header as it came.
+    pub date: Option<String>,
     /// The body.
     pub body: Bytes,
 }

@@ -43,7 +43,7 @@ impl Wire for Memory {
     fn exchange(&self, request: Request) -> BoxFuture<'_, Exchange> {
         let (status, body) = self.0.lock().unwrap().answer(&request.path);
         let body = Bytes::from(body);
-        let answer = Exchange::Answered(Answer { status, retry_after: None, body });
+        let answer = Exchange::Answered(Answer { status, retry_after: None, date: None, body });
         Box::pin(std::future::ready(answer))
     }
 }

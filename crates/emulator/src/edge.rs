@@ -108,12 +108,21 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, request: Request, next: Ne
         return plain(StatusCode::BAD_REQUEST, Bytes::new(), "application/json");
     };
     let spoiled = before(&app, &side, fault.as_ref(), &sent).await;
-    let (answer, bytes) = if let Some(spoiled) = spoiled {
+    let (mut answer, bytes) = if let Some(spoiled) = spoiled {
         spoiled
     } else {
         let answer = next.run(Request::from_parts(parts, Body::from(sent.clone()))).await;
         split(answer).await
     };
+
+    // By the clock of whoever answers, as a server does that has one (RFC 9110, 6.6.1).
+    let now = match &side {
+        Side::Clerk(Some(instance)) => instance.now_ms(),
+        Side::Clerk(None) | Side::D1 => app.clock.now_ms(),
+    };
+    if let Ok(date) = HeaderValue::from_str(&http_date(now)) {
+        answer.headers_mut().insert(header::DATE, date);
+    }
 
     if let Some(tape) = &app.tape
         && let Side::Clerk(instance) = &side
@@ -311,7 +320,10 @@ fn injected(
     };
     let text = retry_after.map(|after| match after {
         RetryAfter::Seconds(seconds) => seconds.to_string(),
-        RetryAfter::DateIn(seconds) => http_date(app, seconds),
+        RetryAfter::DateIn(seconds) => {
+            let later = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+            http_date(app.clock.now_ms().saturating_add(later))
+        }
     });
     if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
         answer.headers_mut().insert(header::RETRY_AFTER, value);
@@ -319,10 +331,8 @@ fn injected(
     answer
 }
 
-/// The `IMF-fixdate` of RFC 9110, so many seconds from now.
-fn http_date(app: &App, seconds: u64) -> String {
-    let later = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000);
-    let at = app.clock.now_ms().saturating_add(later);
+/// The `IMF-fixdate` of RFC 9110, of a moment in Unix milliseconds.
+fn http_date(at: i64) -> String {
     jiff::Timestamp::from_millisecond(at)
         .map(|at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
         .unwrap_or_default()

@@ -80,7 +80,6 @@ impl<'a> Workers<'a> {
                 self.writing.users(),
                 self.knowledge()?,
                 policy.clone(),
-                Arc::clone(self.clock),
             )));
         }
         if until >= Stage::Mapped {
@@ -159,8 +158,7 @@ impl<'a> Workers<'a> {
             }
         };
         let policy = self.config.users.policy();
-        let clock = Arc::clone(self.clock);
-        Arc::new(DeleteUsers::new(self.writing.users(), policy, attached, clock).forcing(forced))
+        Arc::new(DeleteUsers::new(self.writing.users(), policy, attached).forcing(forced))
     }
 
     /// What takes spans from `verified` to `imported`: nothing but the claim goes.

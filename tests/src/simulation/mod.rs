@@ -12,9 +12,6 @@
 //! and some questions list ids in the order of a hash map. Two runs of one seed can therefore
 //! part ([`Report::trace`] then differs), and a seed that fails may have to be replayed a few
 //! times.
-//!
-//! The clock jumps by less than the five minutes by which the clocks of rehome and of the target
-//! may differ. What more does is a known fault, which [`Jumps::Hours`] shows.
 
 pub mod fate;
 pub mod judge;
@@ -40,15 +37,6 @@ pub use fate::{Fate, Lot};
 pub use judge::Verdict;
 use process::Process;
 use world::{EPOCH, World};
-
-/// By how much the process's clock jumps, in those seeds in which it does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Jumps {
-    /// By up to four minutes, forth and back.
-    Minutes,
-    /// By up to five hours, forth and back.
-    Hours,
-}
 
 /// What came of one seed.
 #[derive(Clone, Debug)]
@@ -82,13 +70,13 @@ impl Clock for Jumping {
 /// # Panics
 /// When a run ends in a way in which none may end.
 #[must_use]
-pub fn simulate(seed: u64, jumps: Jumps, told: bool) -> Report {
+pub fn simulate(seed: u64, told: bool) -> Report {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(one(seed, jumps, told))
+    runtime.expect("a runtime").block_on(one(seed, told))
 }
 
-async fn one(seed: u64, by: Jumps, told: bool) -> Report {
+async fn one(seed: u64, told: bool) -> Report {
     let started = Instant::now();
     let mut rng = Rng::with_seed(seed);
     let fate = Arc::new(Fate::new(seed, told));
@@ -102,7 +90,7 @@ async fn one(seed: u64, by: Jumps, told: bool) -> Report {
     }
     world.live_on(&mut rng, &fate);
     if rng.u8(..3) == 0 {
-        jumps(&mut rng, by, &clock, &fate);
+        jumps(&mut rng, &clock, &fate);
     }
 
     for _ in 0..rng.usize(1..5) {
@@ -194,14 +182,12 @@ async fn return_home(process: &Process<'_>, rng: &mut Rng, seed: u64, verdict: &
     }
 }
 
-/// Somebody sets the clock, forth and back.
-fn jumps(rng: &mut Rng, by: Jumps, clock: &Arc<Jumping>, fate: &Arc<Fate>) {
-    let most = match by {
-        Jumps::Minutes => 240,
-        Jumps::Hours => 5 * 3600,
-    };
+/// Somebody sets the process's clock, forth and back by hours.
+fn jumps(rng: &mut Rng, clock: &Arc<Jumping>, fate: &Arc<Fate>) {
+    /// Seconds: a machine that was set to another time zone's hour.
+    const MOST: i64 = 5 * 3600;
     let plan: Vec<(u64, i64)> =
-        (0..rng.usize(1..4)).map(|_| (rng.u64(..60_000), rng.i64(-most..most))).collect();
+        (0..rng.usize(1..4)).map(|_| (rng.u64(..60_000), rng.i64(-MOST..MOST))).collect();
     let (clock, fate) = (Arc::clone(clock), Arc::clone(fate));
     drop(tokio::spawn(async move {
         for (after, by) in plan {

@@ -114,8 +114,9 @@ impl Call {
                 Ok(response) => response,
             },
         };
-        let retry_after = response.headers().get("retry-after");
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header("retry-after").map(str::to_owned);
+        let date = header("date").map(str::to_owned);
         let status = response.status().as_u16();
         if status == 429 || status >= 500 || status == 401 {
             fate.count(&format!("answered {status}"), 1);
@@ -123,7 +124,7 @@ impl Call {
         if response.body().len() > request.limit {
             return lost("too long");
         }
-        Exchange::Answered(Answer { status, retry_after, body: response.into_body() })
+        Exchange::Answered(Answer { status, retry_after, date, body: response.into_body() })
     }
 }
 

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rehome_core::clock::Clock;
 use rehome_core::{
     Done, Failure, Halt, Outcome, Pass, Prepared, Probed, Stage, Step, Transition, Unit, UnitId,
     Way,
@@ -42,7 +41,6 @@ pub struct DeleteUsers {
     writer: Writer,
     policy: UserPolicy,
     attached: Arc<dyn Attached>,
-    clock: Arc<dyn Clock>,
     settle_time: Duration,
     forced: BTreeSet<UnitId>,
 }
@@ -71,14 +69,9 @@ impl fmt::Debug for DeleteUsers {
 
 impl DeleteUsers {
     /// Deletes through `writer` (of the target) what was created by `policy`; `attached` knows
-    /// the target's rows, `clock` dates the intents.
-    pub fn new(
-        writer: Writer,
-        policy: UserPolicy,
-        attached: Arc<dyn Attached>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { writer, policy, attached, clock, settle_time: SETTLE_TIME, forced: BTreeSet::new() }
+    /// the target's rows.
+    pub fn new(writer: Writer, policy: UserPolicy, attached: Arc<dyn Attached>) -> Self {
+        Self { writer, policy, attached, settle_time: SETTLE_TIME, forced: BTreeSet::new() }
     }
 
     /// The same, believing after `settle_time` that an account is not there.
@@ -109,7 +102,7 @@ impl DeleteUsers {
                 rows.entry(row.account.clone()).or_default().push(row);
             }
         }
-        let at = self.clock.now().as_millisecond();
+        let at = self.writer.transport().now().as_millisecond();
         let prepared = units.iter().map(|unit| match standings.remove(&unit.id) {
             Some(standing) => Ok(self.prepared(unit, &standing, &mut rows, at)),
             None => Err(Halt::Bug("an account was not judged".to_owned())),
@@ -141,7 +134,7 @@ impl DeleteUsers {
 
     /// Whether the account may have been created so recently that no list shows it yet.
     fn is_young(&self, unit: &Unit) -> bool {
-        let now = self.clock.now().as_millisecond();
+        let now = self.writer.transport().now().as_millisecond();
         let settled = i64::try_from(self.settle_time.as_millis()).unwrap_or(i64::MAX);
         // The request may have been under way for a while after its intent, hence twice.
         judge::creation(unit).is_none_or(|intent| {

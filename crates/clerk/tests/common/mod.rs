@@ -88,7 +88,7 @@ impl World {
         let journal = Arc::new(Journal::open(path, &setup, Arc::clone(&clock))?);
         let knowledge = Arc::new(journal.reader()?);
         let writer = Writer::new(Arc::clone(&self.target), reader(&self.target));
-        let create = CreateUsers::new(writer, knowledge.clone(), policy.clone(), clock)
+        let create = CreateUsers::new(writer, knowledge.clone(), policy.clone())
             .with_settle_time(Duration::from_millis(300));
         let map = MapUsers::new(reader(&self.target), knowledge, policy);
         let settings = Settings { backoff: quick(), ..Settings::default() };
@@ -115,14 +115,14 @@ impl World {
         let settle = Duration::from_millis(300);
         let policy = UserPolicy::default();
         let knowledge = Arc::new(journal.reader()?);
-        let create = CreateUsers::new(writer(), knowledge, policy.clone(), Arc::clone(&clock));
+        let create = CreateUsers::new(writer(), knowledge, policy.clone());
         let settings = Settings { backoff: quick(), ..Settings::default() };
         let doubts = Settings { only_doubts: true, ..settings.clone() };
         Engine::new(Arc::clone(&journal), Arc::new(Unwatched), doubts)
             .transition(Arc::new(create.with_settle_time(settle).with_flight_time(settle)))
             .run(&Interrupt::default())
             .await?;
-        let delete = DeleteUsers::new(writer(), policy, attached, clock).with_settle_time(settle);
+        let delete = DeleteUsers::new(writer(), policy, attached).with_settle_time(settle);
         Engine::new(journal, Arc::new(Unwatched), settings)
             .transition(Arc::new(change(delete)))
             .run(&Interrupt::default())
