@@ -450,6 +450,17 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_happen_is_told_with_the_place() {
+        let told = |state, event| next_state(state, event).unwrap_err().to_string();
+        assert_eq!(told(None, Event::Intended), "`intended` cannot happen before its export");
+        let doubt = State::new(Stage::Created, Condition::InDoubt);
+        assert_eq!(
+            told(Some(doubt), Event::Retried),
+            "`retried` cannot happen at created (in_doubt)"
+        );
+    }
+
+    #[test]
     fn an_effect_needs_an_intent_and_a_lost_answer_needs_a_probe() {
         let ready = State::new(Stage::Exported, Condition::Ready);
         assert!(next_state(Some(ready), Event::Done(Stage::Created)).is_err());

@@ -73,3 +73,44 @@ impl Board {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn idle(version: u64, round: u64, waiting: usize) -> Report {
+        Report::Idle { version, round, waiting }
+    }
+
+    #[test]
+    fn nothing_moves_when_every_lane_has_looked_at_what_is_there_now() {
+        for (reports, waiting) in [
+            ([Report::Busy, idle(7, 1, 0), Report::Over], None),
+            ([idle(6, 1, 0), idle(7, 1, 0), Report::Over], None),
+            ([idle(7, 0, 0), idle(7, 1, 0), Report::Over], None),
+            ([idle(7, 1, 2), idle(7, 1, 3), Report::Over], Some(5)),
+            ([Report::Over, Report::Over, Report::Over], Some(0)),
+        ] {
+            let board = Board::new(3);
+            for (lane, report) in reports.into_iter().enumerate() {
+                assert_eq!(board.quiescent(7, 1), None, "a lane is busy until it says otherwise");
+                board.report(lane, report);
+            }
+            assert_eq!(board.quiescent(7, 1), waiting, "{reports:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_that_says_nothing_new_wakes_nobody() {
+        let board = Board::new(1);
+        let mut changes = board.changes();
+        board.report(0, Report::Busy);
+        board.report(1, Report::Over);
+        assert!(!changes.has_changed().unwrap());
+        board.report(0, Report::Over);
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        board.report(0, Report::Over);
+        assert!(!changes.has_changed().unwrap());
+    }
+}

@@ -84,3 +84,54 @@ impl Doubts {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(5);
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_absence_is_believed_when_it_outlasts_the_settle_time() {
+        let begun = Instant::now();
+        let mut doubts = Doubts::new(SETTLE);
+        assert!(doubts.is_empty() && !doubts.contains(UnitId(1)));
+        doubts.add(UnitId(1));
+        assert!(!doubts.is_empty() && doubts.contains(UnitId(1)) && !doubts.contains(UnitId(2)));
+
+        assert_eq!(doubts.next(), Some(begun + FIRST));
+        tokio::time::advance(FIRST - MOMENT).await;
+        assert_eq!(doubts.due(10), []);
+        tokio::time::advance(MOMENT).await;
+        assert_eq!(doubts.due(10), [UnitId(1)]);
+
+        assert!(!doubts.absent(UnitId(1)), "the target may show it late");
+        assert_eq!((doubts.due(10), doubts.next()), (vec![], Some(begun + SETTLE)));
+        tokio::time::advance(SETTLE - FIRST - MOMENT).await;
+        assert!(!doubts.absent(UnitId(1)));
+        tokio::time::advance(MOMENT).await;
+        assert_eq!(doubts.due(10), [UnitId(1)]);
+        assert!(doubts.absent(UnitId(1)));
+        assert!(doubts.is_empty());
+        assert_eq!(doubts.next(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_settle_time_may_be_shorter_than_the_wait_for_the_first_probe() {
+        let begun = Instant::now();
+        let mut doubts = Doubts::new(MOMENT);
+        doubts.add(UnitId(1));
+        assert_eq!((doubts.settle(), doubts.next()), (MOMENT, Some(begun + MOMENT)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_are_due_at_once_and_what_is_settled_is_not() {
+        let mut doubts = Doubts::new(SETTLE);
+        [3, 1, 2].into_iter().for_each(|unit| doubts.add(UnitId(unit)));
+        tokio::time::advance(FIRST).await;
+        assert_eq!(doubts.due(2), [UnitId(1), UnitId(2)]);
+        doubts.settled(UnitId(1));
+        assert_eq!(doubts.due(2), [UnitId(2), UnitId(3)]);
+    }
+}

@@ -242,3 +242,29 @@ impl Trouble {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(120);
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_when_nothing_went_well_for_so_long() {
+        let trouble = Trouble::new(PATIENCE);
+        assert!(!trouble.is_on());
+        trouble.more("reset").unwrap();
+        assert!(trouble.is_on());
+        tokio::time::advance(PATIENCE - MOMENT).await;
+        trouble.more("reset").unwrap();
+        trouble.over();
+        assert!(!trouble.is_on());
+        trouble.more("reset").unwrap();
+        tokio::time::advance(PATIENCE - MOMENT).await;
+        trouble.more("reset").unwrap();
+        tokio::time::advance(MOMENT).await;
+        let halt = trouble.more("the last straw").unwrap_err();
+        assert!(halt.to_string().contains("the last straw"), "{halt}");
+    }
+}

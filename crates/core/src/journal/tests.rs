@@ -8,6 +8,7 @@ use serde_json::json;
 
 mod damage;
 mod scrub;
+mod trouble;
 mod vacancy;
 
 use super::*;
@@ -189,6 +190,8 @@ async fn a_log_that_cannot_have_happened_is_damage_and_names_the_entry() {
     for (sql, told) in [
         ("UPDATE entry SET event = 'done' WHERE seq = 4", "entry 4"),
         ("UPDATE entry SET to_stage = 9 WHERE seq = 4", "entry 4"),
+        ("UPDATE entry SET from_stage = 2 WHERE seq = 4", "entry 4"),
+        ("UPDATE entry SET event = 'failed' WHERE seq = 4", "entry 4"),
         ("UPDATE entry SET detail = '{\"target' WHERE seq = 4", "entry 4"),
         ("UPDATE entry SET unit = 7 WHERE seq = 4", "entry 4"),
         ("UPDATE entry SET unit = 1 WHERE seq = 2", "entry 2"),

@@ -292,3 +292,57 @@ fn append(
     cache::apply(conn, &Entry { seq, unit, event, from, to, attempt, detail })?;
     Ok(seq)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::super::schema;
+    use super::*;
+    use crate::clock::SystemClock;
+
+    type Answer = oneshot::Receiver<Result<Ack, Error>>;
+
+    /// What the thread does with notes of these lengths that all wait when it looks: the number of
+    /// commits, and what each caller was told.
+    fn written(conn: &mut Connection, lengths: &[usize]) -> (u64, Vec<Result<Ack, Error>>) {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let wait = |length: &usize| -> Answer {
+            let (answer, answered) = oneshot::channel();
+            let detail = json!("x".repeat(*length));
+            let job = Job { changes: vec![Change::Note { event: "remark", detail }], answer };
+            assert!(jobs.try_send(job).is_ok());
+            answered
+        };
+        let answers: Vec<Answer> = lengths.iter().map(wait).collect();
+        drop(jobs);
+        let (committed, version) = watch::channel(0);
+        run(conn, queue, &committed, &SystemClock);
+        let told = answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).collect();
+        (*version.borrow(), told)
+    }
+
+    #[test]
+    fn all_who_wait_share_a_commit_up_to_its_size() {
+        let mut conn = schema::open_scratch(Path::new("")).unwrap();
+        let (commits, told) = written(&mut conn, &[1; GROUP + 1]);
+        assert_eq!(commits, 2);
+        let seqs: Vec<i64> = told.into_iter().map(|told| told.unwrap().seq).collect();
+        assert_eq!(seqs, (1..=seqs.len() as i64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_told_to_all_who_waited_and_counts_for_nothing() {
+        let mut conn = schema::open_scratch(Path::new("")).unwrap();
+        let pages: i64 = conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        conn.pragma_update(None, "max_page_count", pages + 2).unwrap();
+        let (commits, told) = written(&mut conn, &[1, 100_000, 1]);
+        assert_eq!(commits, 0);
+        assert!(matches!(
+            &told[..],
+            [Err(Error::Sqlite { .. }), Err(Error::Closed), Err(Error::Closed)]
+        ));
+    }
+}
