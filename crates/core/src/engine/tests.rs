@@ -1,6 +1,9 @@
 //! Whole migrations of made-up things, in virtual time, from a seed.
 
 mod back;
+mod delays;
+mod losses;
+mod order;
 
 use std::any::Any;
 use std::collections::BTreeMap;
