@@ -221,6 +221,7 @@ fn migration(error: &Error) -> (u8, Option<String>) {
         Error::Config(error) => (exit::USAGE, configuration(error)),
         Error::Key { .. } => (exit::USAGE, hint("take it from Clerk's dashboard, under API keys")),
         Error::Database { .. } => (exit::USAGE, hint("correct its `path` in the configuration")),
+        Error::NoLocalD1 { .. } => (exit::USAGE, hint(rehome_migration::NO_LOCAL_D1)),
         Error::Journal(error) | Error::Halt(Halt::Journal(error)) => journal(error),
         Error::Halt(Halt::Remote { hint, .. }) => (exit::UNUSABLE, Some(hint.clone())),
         Error::Halt(Halt::Refused { hint, .. }) => (exit::REFUSED, Some(hint.clone())),

@@ -100,7 +100,7 @@ pub(crate) fn resolve(config: &Config, warn: &dyn Fn(&str)) -> Result<Keys, Secr
     let get = |key, reference: &SecretRef| get(key, reference, config.folder(), warn);
     let token = |key, database: &Option<DatabaseConfig>| match database {
         Some(DatabaseConfig::D1 { api_token, .. }) => get(key, api_token).map(Some),
-        Some(DatabaseConfig::Sqlite { .. }) | None => Ok(None),
+        Some(DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. }) | None => Ok(None),
     };
     Ok(Keys {
         source_clerk: get("source.clerk.secret_key", &config.source.clerk.secret_key)?,

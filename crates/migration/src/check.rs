@@ -224,6 +224,7 @@ fn refusal(code: &str, error: &Error) -> Finding {
     }
     let hint = match error {
         Error::Halt(Halt::Remote { hint, .. } | Halt::Refused { hint, .. }) => hint.clone(),
+        Error::NoLocalD1 { .. } => crate::NO_LOCAL_D1.to_owned(),
         Error::Halt(Halt::Journal(_) | Halt::Bug(_))
         | Error::Config(_)
         | Error::Key { .. }

@@ -4,6 +4,7 @@
 //! same parts by [`Remotes::writing`], which only a run calls.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use rehome_records::d1::{D1Config, D1Reader, D1Writer};
 use rehome_records::ids::IdColumns;
 use rehome_records::layout::Layout;
 use rehome_records::schema::{self, Schema, Selection};
-use rehome_records::sqlite::{SqliteReader, SqliteWriter};
+use rehome_records::sqlite::{OpenError, SqliteReader, SqliteWriter};
 use rehome_records::{ReadDatabase, WriteDatabase};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -83,18 +84,18 @@ impl Pacers {
 fn token(database: &DatabaseConfig) -> Option<(&SecretRef, &str)> {
     match database {
         DatabaseConfig::D1 { api_token, api_url, .. } => Some((api_token, api_url)),
-        DatabaseConfig::Sqlite { .. } => None,
+        DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. } => None,
     }
 }
 
-/// A SQLite file is not paced; its pacer gives no turns.
+/// A file is not paced; its pacer gives no turns.
 fn pacer(database: &DatabaseConfig) -> Pacer {
     match database {
         DatabaseConfig::D1 { rate_limit: Some(limit), .. } => Pacer::new(limit.0, 1.0),
         // The rest stays with whoever else uses the token.
-        DatabaseConfig::D1 { .. } | DatabaseConfig::Sqlite { .. } => {
-            Pacer::new(rehome_records::d1::RATE, 0.9)
-        }
+        DatabaseConfig::D1 { .. }
+        | DatabaseConfig::D1Local { .. }
+        | DatabaseConfig::Sqlite { .. } => Pacer::new(rehome_records::d1::RATE, 0.9),
     }
 }
 
@@ -283,6 +284,20 @@ fn d1_config(
     Ok(config)
 }
 
+/// Opens the file that a database is.
+fn open<T>(
+    role: &'static str,
+    config: &Config,
+    database: &DatabaseConfig,
+    open: impl FnOnce(&Path) -> Result<T, OpenError>,
+) -> Result<T, Error> {
+    let path = database.file(config.folder()).unwrap_or_default();
+    if let (DatabaseConfig::D1Local { database, .. }, false) = (database, path.is_file()) {
+        return Err(Error::NoLocalD1 { role, database: database.clone(), path });
+    }
+    open(&path).map_err(|source| Error::Database { role, path, source: Box::new(source) })
+}
+
 async fn reading(
     config: &Config,
     end: End,
@@ -298,14 +313,8 @@ async fn reading(
         End::Target => TARGET_DATABASE,
     };
     match database {
-        DatabaseConfig::Sqlite { path } => {
-            let path = config.folder().join(path);
-            let opened = SqliteReader::open(&path);
-            Ok(Arc::new(opened.map_err(|source| Error::Database {
-                role,
-                path,
-                source: Box::new(source),
-            })?))
+        DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. } => {
+            Ok(Arc::new(open(role, config, database, SqliteReader::open)?))
         }
         DatabaseConfig::D1 { account_id, database, api_url, .. } => {
             let d1 = d1_config(role, account_id, database, api_url, token, pacer)?;
@@ -325,14 +334,8 @@ async fn writing(
     }
     let role = TARGET_DATABASE;
     match database {
-        DatabaseConfig::Sqlite { path } => {
-            let path = config.folder().join(path);
-            let opened = SqliteWriter::open(&path);
-            Ok(Arc::new(opened.map_err(|source| Error::Database {
-                role,
-                path,
-                source: Box::new(source),
-            })?))
+        DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. } => {
+            Ok(Arc::new(open(role, config, database, SqliteWriter::open)?))
         }
         DatabaseConfig::D1 { account_id, database, api_url, .. } => {
             let d1 = d1_config(role, account_id, database, api_url, token, pacer)?;

@@ -33,6 +33,16 @@ pub enum Error {
         #[source]
         source: Box<rehome_records::sqlite::OpenError>,
     },
+    /// There is no file of a local D1 by that name.
+    #[error("the {role} is the local D1 {database}, which has no file {}", .path.display())]
+    NoLocalD1 {
+        /// Source or target database.
+        role: &'static str,
+        /// Its name in the configuration.
+        database: String,
+        /// Where wrangler would keep it.
+        path: PathBuf,
+    },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] journal::Error),

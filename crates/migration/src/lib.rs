@@ -40,5 +40,7 @@ pub use config::{Config, ConfigError, SecretRef};
 pub use connect::Keys;
 pub use error::Error;
 pub use observed::Observed;
+/// What to do about [`Error::NoLocalD1`].
+pub use rehome_records::d1::local::HINT as NO_LOCAL_D1;
 pub use rollback::{RollbackEnd, RollbackOptions, rollback, rollback_plan};
 pub use run::{RunEnd, RunOptions, run};

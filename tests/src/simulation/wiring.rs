@@ -76,7 +76,9 @@ impl Wiring for Inside {
 fn path(database: &DatabaseConfig) -> &Path {
     match database {
         DatabaseConfig::Sqlite { path } => path,
-        DatabaseConfig::D1 { .. } => panic!("a simulation's databases are SQLite files"),
+        DatabaseConfig::D1 { .. } | DatabaseConfig::D1Local { .. } => {
+            panic!("a simulation's databases are SQLite files")
+        }
     }
 }
 

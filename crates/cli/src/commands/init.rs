@@ -111,7 +111,8 @@ rate_share = 0.9
 "#;
 
 const DATABASES_LATER: &str = r#"# Without databases only Clerk is migrated. With them (and [records] below), every row that names a
-# user is copied under the new id. A database is Cloudflare's D1 or a SQLite file.
+# user is copied under the new id. A database is Cloudflare's D1, the copy of one
+# that `wrangler dev` keeps here, or a SQLite file.
 # [source.database]
 # kind = "d1"
 # account_id = "..."
@@ -119,8 +120,8 @@ const DATABASES_LATER: &str = r#"# Without databases only Clerk is migrated. Wit
 # api_token = "env:CLOUDFLARE_API_TOKEN"
 #
 # [target.database]
-# kind = "sqlite"
-# path = "live.sqlite"
+# kind = "sqlite"                         # or "d1-local", with the Worker's `database` id (or
+# path = "live.sqlite"                    # binding) and `state`, by default ".wrangler/state"
 
 "#;
 

@@ -168,11 +168,38 @@ pub enum DatabaseConfig {
         /// Cloudflare's rate limit, when it is not the published one.
         rate_limit: Option<RateLimit>,
     },
+    /// The file in which `wrangler dev` keeps a D1 on a developer's machine.
+    #[serde(rename = "d1-local")]
+    D1Local {
+        /// What the Worker's configuration calls it: its `preview_database_id`, else its
+        /// `database_id`, else its `binding`.
+        database: String,
+        /// Wrangler's folder for local data, where `--persist-to` would point.
+        #[serde(default = "wrangler_state")]
+        state: PathBuf,
+    },
     /// A SQLite file.
     Sqlite {
         /// Its path.
         path: PathBuf,
     },
+}
+
+impl DatabaseConfig {
+    /// The file that it is, when it is one; a relative path starts at `folder`.
+    pub fn file(&self, folder: &Path) -> Option<PathBuf> {
+        match self {
+            Self::D1 { .. } => None,
+            Self::D1Local { database, state } => {
+                Some(rehome_records::d1::local::file(&folder.join(state), database))
+            }
+            Self::Sqlite { path } => Some(folder.join(path)),
+        }
+    }
+}
+
+fn wrangler_state() -> PathBuf {
+    PathBuf::from(".wrangler/state")
 }
 
 fn d1_url() -> String {

@@ -12,6 +12,7 @@
 
 mod answer;
 mod exact;
+pub mod local;
 mod transport;
 
 use std::sync::Arc;
