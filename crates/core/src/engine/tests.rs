@@ -2,8 +2,11 @@
 
 mod back;
 mod delays;
+mod last;
+mod lingering;
 mod losses;
 mod order;
+mod parts;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -15,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{Engine, Finish, Interrupt, Settings};
 use crate::clock::TimerClock;
-use crate::journal::{Journal, Reader, Selection, Setup, check_replay};
+use crate::journal::{Gate, Journal, Reader, Selection, Setup, Writing, check_replay};
 use crate::progress::Unwatched;
 use crate::*;
 
@@ -209,6 +212,29 @@ fn open(dir: &tempfile::TempDir) -> Arc<Journal> {
     let clock = TimerClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let setup = Setup { name: "test".into(), pins: BTreeMap::new() };
     Arc::new(Journal::open(&dir.path().join("j"), &setup, Arc::new(clock)).unwrap())
+}
+
+/// A gate that is open.
+struct Open;
+
+impl Gate for Open {
+    fn before(&self) -> BoxFuture<'_, Result<(), rusqlite::Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn after(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// A journal whose commits take no virtual time. While the ordinary one waits for its thread, a
+/// paused clock runs ahead to the next timer.
+fn open_inline(dir: &tempfile::TempDir) -> Arc<Journal> {
+    let clock = TimerClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+    let setup = Setup { name: "test".into(), pins: BTreeMap::new() };
+    let writing = Writing::Inline(Arc::new(Open));
+    let path = dir.path().join("j");
+    Arc::new(Journal::open_with(&path, &setup, Arc::new(clock), writing).unwrap())
 }
 
 fn engine(journal: &Arc<Journal>, world: &Arc<World>, count: usize, settings: Settings) -> Engine {

@@ -53,7 +53,7 @@ impl Transition for Busy {
 /// How long a thing waited before each attempt but its first.
 async fn waits(answers: Vec<Option<Duration>>) -> Vec<Duration> {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open(&dir);
+    let journal = open_inline(&dir);
     let busy = Arc::new(Busy { answers, attempts: Mutex::default() });
     let settings = Settings { patience: Duration::from_secs(3600), ..Settings::default() };
     let engine = Engine::new(Arc::clone(&journal), Arc::new(Unwatched), settings)

@@ -71,7 +71,7 @@ impl Transition for AllButTheFirst {
 
 /// A journal of two things, of which some have a counterpart.
 async fn two(dir: &tempfile::TempDir, with: &[i64]) -> Arc<Journal> {
-    let journal = open(dir);
+    let journal = open_inline(dir);
     let page = Things { kind: THING, count: 2 }.next_page(None).await.unwrap();
     let Page { units, cursor, done, total } = page;
     let page = Change::Page { kind: THING, units, cursor, done, total };
