@@ -7,6 +7,8 @@ mod lingering;
 mod losses;
 mod order;
 mod parts;
+mod stopping;
+mod taken;
 
 use std::any::Any;
 use std::collections::BTreeMap;
