@@ -22,6 +22,10 @@ mutants *names:
 simulate count="10000" first="0":
     REHOME_SEEDS={{count}} REHOME_FIRST_SEED={{first}} cargo test --release -p rehome-tests --test simulation nothing_twice -- --nocapture
 
+# The real wrangler against the emulator, and rehome against the real D1 engine.
+conformance-d1:
+    .ci/run conformance-d1
+
 # Format, house rules, walls between the crates.
 lint:
     cargo fmt --all --check
