@@ -14,9 +14,9 @@ test:
 slow:
     cargo test -p rehome-tests --features slow
 
-# Breaks the engine and the journal on purpose: the suites have to notice.
-mutants *names:
-    tests/mutants/run {{names}}
+# Breaks the engine and the journal on purpose: the suites have to notice. `--suite NAME` narrows.
+mutants *arguments:
+    tests/mutants/run {{arguments}}
 
 # Whole migrations from seeds, in one thread each and virtual time; prints what happened in them.
 simulate count="10000" first="0":
