@@ -354,7 +354,10 @@ async fn databases(
     let all = Selection { tables: None, exclude: Vec::new() };
     let target_schema = schema::read(target.as_ref(), &all).await?;
     let mut findings: Vec<Finding> =
-        schema::compare(&source_schema, &target_schema).into_iter().map(finding::schema).collect();
+        schema::compare(&source_schema, &target_schema, target.identity().kind)
+            .into_iter()
+            .map(finding::schema)
+            .collect();
     let ids = match IdColumns::resolve(&records.ids, &source_schema) {
         Ok(ids) => ids,
         Err(errors) => {

@@ -14,7 +14,7 @@ use crate::database::quote_name;
 use crate::graph::{CopyOrder, copy_order};
 use crate::ids::IdColumns;
 use crate::json_path::JsonPath;
-use crate::schema::{Schema, Table};
+use crate::schema::{Schema, Table, Trigger};
 
 /// By what the rows of a table are told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -88,6 +88,10 @@ pub struct Form {
     pub unique: Vec<Vec<usize>>,
     /// Who refers to this table in the target.
     pub children: Vec<ChildOf>,
+    /// The triggers on the target table, in the order of their creation.
+    pub triggers: Vec<Trigger>,
+    /// Where the AUTOINCREMENT counter of the source stands, when the target has one too.
+    pub counter: Option<i64>,
 }
 
 impl Form {
@@ -196,6 +200,8 @@ impl Context<'_> {
             parents: Vec::new(),
             unique: Vec::new(),
             children: Vec::new(),
+            triggers: to.triggers.clone(),
+            counter: from.counter.filter(|_| to.counter.is_some()),
         };
         if keying == Keying::Rowid {
             form.names.push("rowid".to_owned());

@@ -34,6 +34,7 @@ mod json_rows;
 pub mod layout;
 pub mod plan;
 pub mod policy;
+mod quiet;
 mod resolve;
 pub mod rewrite;
 pub mod schema;

@@ -2,14 +2,20 @@
 //!
 //! Read from the database itself by [`read`], through the pragmas that SQLite files and D1 both
 //! answer. Tables that belong to SQLite (`sqlite_…`), to D1 (`_cf_…`) or to a migration tool
-//! (`d1_migrations`) are left out; views, virtual tables and their shadows are named as not
-//! carried, because their content lives elsewhere or is made anew.
+//! (`d1_migrations`) are left out; views and the shadows of virtual tables are named as not
+//! carried, because their content lives elsewhere or is made anew. Which virtual tables are
+//! carried, and which follow by themselves, is told in `virtuals`.
 
 mod compare;
 mod read;
+mod sql;
+mod triggers;
+mod virtuals;
 
 pub use compare::{Finding, Severity, compare};
 pub use read::read;
+pub use triggers::Trigger;
+pub use virtuals::TextIndex;
 
 use serde::{Deserialize, Serialize};
 
@@ -96,10 +102,12 @@ pub struct Table {
     /// Sets of columns that are unique besides the primary key: whole-table indexes of plain
     /// columns.
     pub unique: Vec<Vec<String>>,
-    /// Names of the triggers on it.
-    pub triggers: Vec<String>,
+    /// The triggers on it, in the order of their creation.
+    pub triggers: Vec<Trigger>,
     /// Whether the table is STRICT.
     pub strict: bool,
+    /// Where the counter of its AUTOINCREMENT stands (`sqlite_sequence`); `None` without one.
+    pub counter: Option<i64>,
 }
 
 impl Table {
@@ -124,7 +132,8 @@ impl Table {
 pub struct PassedOver {
     /// Its name.
     pub name: String,
-    /// `view`, `virtual`, `shadow` or `excluded`.
+    /// `view`, `virtual`, `index` (an FTS5 table that is not a table of its own), `shadow` or
+    /// `excluded`.
     pub what: String,
 }
 
@@ -135,11 +144,24 @@ pub struct Schema {
     pub tables: Vec<Table>,
     /// What is there besides.
     pub passed_over: Vec<PassedOver>,
+    /// The full-text indexes among that.
+    pub indexes: Vec<TextIndex>,
 }
 
 impl Schema {
     /// The table of this name, whatever the case of its letters.
     pub fn table(&self, name: &str) -> Option<&Table> {
         self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The full-text index of this name.
+    pub fn index(&self, name: &str) -> Option<&TextIndex> {
+        self.indexes.iter().find(|index| index.name.eq_ignore_ascii_case(name))
+    }
+
+    /// What is passed over under this name, as [`PassedOver::what`] says it.
+    pub fn passed(&self, name: &str) -> Option<&str> {
+        let found = self.passed_over.iter().find(|one| one.name.eq_ignore_ascii_case(name));
+        found.map(|one| one.what.as_str())
     }
 }

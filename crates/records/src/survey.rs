@@ -265,7 +265,10 @@ impl Surveyor {
         let found = renumber(found, &numbers);
         self.compare(&form, &mut planned, &found, past).await?;
         match purpose {
-            Purpose::Plan => self.foretell_parents(&form, &mut planned).await?,
+            Purpose::Plan => {
+                self.foretell_parents(&form, &mut planned).await?;
+                self.sizes(&form, &mut planned);
+            }
             Purpose::Import => {
                 self.parents(&form, &mut planned, &found).await?;
                 self.sizes(&form, &mut planned);

@@ -31,7 +31,9 @@ use rehome_records::policy::Unmapped;
 use rehome_records::schema::{self, Selection};
 use rehome_records::span::SpanSource;
 use rehome_records::verify::RowAudit;
-use rehome_records::{ReadDatabase, Refusal, Select, Statement, Value, WriteDatabase, Written};
+use rehome_records::{
+    DatabaseKind, ReadDatabase, Refusal, Select, Statement, Value, WriteDatabase, Written,
+};
 use support::Memory;
 
 const SOURCE: &str = "11111111-1111-4111-8111-111111111111";
@@ -259,7 +261,7 @@ impl Move {
         let from = schema::read(source.as_ref(), &Selection::default()).await.unwrap();
         let all = Selection { tables: None, exclude: Vec::new() };
         let to = schema::read(target.as_ref(), &all).await.unwrap();
-        assert!(schema::compare(&from, &to).is_empty());
+        assert!(schema::compare(&from, &to, DatabaseKind::D1).is_empty());
         let declared = ["users.clerk_id", "events.payload:$.actor.id"]
             .map(|place| (place.to_owned(), "user".to_owned()));
         let ids = IdColumns::resolve(&BTreeMap::from(declared), &from).unwrap();

@@ -13,6 +13,7 @@ use super::statements::{WriteRow, statements};
 use super::{Payload, summary};
 use crate::database::{Refusal, Statement, WriteDatabase, Written};
 use crate::layout::Form;
+use crate::quiet;
 
 /// After so many races in a row a refusal counts as lasting.
 const RACES: u32 = 3;
@@ -25,7 +26,7 @@ pub(super) async fn apply(target: &dyn WriteDatabase, payload: Payload) -> (Outc
         // The range holds much more than when it was cut.
         Written::Refused { refusal: Refusal::TooBig, message: "too large a request".to_owned() }
     } else {
-        target.write(request).await
+        quiet::write(target, &[&form], request).await
     };
     let (refusal, message) = match answer {
         Written::Done { .. } => return (Outcome::Done(done), false),
@@ -156,7 +157,7 @@ impl Isolation<'_> {
         if rows.len() > 1 && bytes(&request) > self.target.limits().request {
             return self.split(rows, Refusal::TooBig, String::new()).await;
         }
-        match self.target.write(request).await {
+        match quiet::write(self.target, &[self.form], request).await {
             Written::Done { .. } => {
                 self.wrote = true;
                 Ok(())

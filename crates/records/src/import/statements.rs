@@ -3,7 +3,7 @@
 //! In order: foreign keys deferred (never switched off: D1 would then commit violations); a guard
 //! that every row which makes room is still as it was journaled, and that nothing refers to it;
 //! the rows that go; the rows that change in place; the new rows, as JSON through `json_each`;
-//! and at the end guards that all of them are there and that none refers to nothing. A guard that
+//! the counter of AUTOINCREMENT; and at the end guards that all of them are there and that none refers to nothing. A guard that
 //! does not hold rolls the whole back.
 
 use std::collections::HashSet;
@@ -14,6 +14,7 @@ use super::digests::RowDigest;
 use crate::database::{Limits, Statement, guard, quote_name};
 use crate::json_rows::{Chunk, chunks};
 use crate::layout::{Form, pick};
+use crate::quiet::quietly;
 use crate::value::Value;
 
 /// One row to be written.
@@ -107,11 +108,22 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
             &chunk,
         ));
     }
+    out.extend(counter(form));
     let keys: Vec<_> = rows.iter().map(|row| &row.key).collect();
     for chunk in chunks(keys, limit) {
         out.extend(settled(form, &chunk));
     }
-    out
+    quietly(form, out)
+}
+
+/// Brings the table's AUTOINCREMENT to where it stands in the source, so that no key is given
+/// again that a deleted row had. It is never lowered.
+fn counter(form: &Form) -> Option<Statement> {
+    let counter = form.counter.filter(|counter| *counter > 0)?;
+    let name = Value::text(form.target_table.clone()).to_sql();
+    Some(Statement::new(format!(
+        "UPDATE sqlite_sequence SET seq = {counter} WHERE name = {name} AND seq < {counter}"
+    )))
 }
 
 /// A statement with the chunk's strings bound.

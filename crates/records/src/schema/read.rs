@@ -1,36 +1,136 @@
-//! Reads a schema through the table-valued pragmas, in one request.
+//! Reads a schema through the table-valued pragmas: first what there is, then what each of the
+//! tables that are meant is made of.
+//!
+//! Only those are asked about, because a pragma fails for a virtual table whose module the
+//! database does not have, and D1 refuses any question about its own `_cf_…` tables.
 
 use rehome_core::Halt;
 
-use super::{Action, Column, ForeignKey, PassedOver, Schema, Selection, Table};
+use super::sql::tokens;
+use super::virtuals::{Nature, keepers, nature};
+use super::{Action, Column, ForeignKey, PassedOver, Schema, Selection, Table, TextIndex, Trigger};
 use crate::database::{ReadDatabase, Rows, Select};
 use crate::value::Value;
-
-/// The tables that are asked about. D1 refuses any question about its own `_cf_…` tables, so
-/// they are left out before a pragma is asked about them.
-const OURS: &str = "l.schema = 'main' AND l.type = 'table' \
-                    AND l.name NOT GLOB 'sqlite_*' AND l.name NOT GLOB '_cf_*'";
 
 /// Reads the schema of `database`, of which only the selected tables are kept.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn read(database: &dyn ReadDatabase, selection: &Selection) -> Result<Schema, Halt> {
-    let per_table = |pragma: &str, order: &str| {
-        format!(
-            "FROM pragma_table_list AS l, pragma_{pragma}(l.name) AS x \
-             WHERE {OURS} ORDER BY l.name, {order}"
-        )
-    };
-    let queries = vec![
+    let overview = vec![
         Select::new(
-            ["l.name", "l.type", "l.wr", "l.strict"],
-            "FROM pragma_table_list AS l WHERE l.schema = 'main' AND l.name NOT GLOB 'sqlite_*' \
-             AND l.name NOT GLOB '_cf_*' ORDER BY l.name",
+            ["l.name", "l.type", "l.wr", "l.strict", "m.sql"],
+            "FROM pragma_table_list AS l LEFT JOIN sqlite_master AS m \
+             ON m.type = 'table' AND m.name = l.name WHERE l.schema = 'main' \
+             AND l.name NOT GLOB 'sqlite_*' AND l.name NOT GLOB '_cf_*' ORDER BY l.name",
         ),
+        // Created again in the same order, they will fire in the same order.
+        Select::new(
+            ["m.tbl_name", "m.name", "m.sql"],
+            "FROM sqlite_master AS m WHERE m.type = 'trigger' ORDER BY m.rowid",
+        ),
+        Select::new(["m.name"], "FROM sqlite_master AS m WHERE m.name = 'sqlite_sequence'"),
+    ];
+    let mut answers = database.select(overview).await?.into_iter();
+    let mut next = || answers.next().unwrap_or_default();
+    let (names, triggers, has_counters) = (next(), next(), !next().is_empty());
+
+    let mut triggers: Vec<(String, Trigger)> = triggers
+        .iter()
+        .map(|row| {
+            let trigger = Trigger { name: text(row, 1), sql: text(row, 2), keeps_index: false };
+            (text(row, 0), trigger)
+        })
+        .collect();
+    let natures: Vec<Option<Nature>> = names
+        .iter()
+        .map(|row| (text(row, 1) == "virtual").then(|| nature(&text(row, 4))))
+        .collect();
+    let texts: Vec<TextIndex> = names
+        .iter()
+        .zip(&natures)
+        .filter_map(|(row, nature)| {
+            let content = match nature.as_ref()? {
+                Nature::Text => None,
+                Nature::Index(content) => content.clone(),
+                Nature::Tree | Nature::Look | Nature::Foreign => return None,
+            };
+            Some(TextIndex { name: text(row, 0), content, kept_by: None })
+        })
+        .collect();
+    let mut indexes = keepers(texts, &mut triggers);
+
+    let mut schema = Schema::default();
+    let mut shapes = Vec::new();
+    for (row, nature) in names.iter().zip(natures) {
+        let (name, what) = (text(row, 0), text(row, 1));
+        let kept = indexes.iter().any(|one| one.name == name && one.kept_by.is_some());
+        let what = match (&nature, what.as_str()) {
+            (Some(Nature::Index(_)), _) => "index",
+            (Some(Nature::Text), _) if kept => "index",
+            (Some(Nature::Text | Nature::Tree), _) | (None, "table") => "table",
+            (Some(Nature::Look), _) => "view",
+            (Some(Nature::Foreign), _) => "virtual",
+            (None, other) => other,
+        };
+        if matches!(what, "table" | "index" | "virtual") && !selection.includes(&name) {
+            schema.passed_over.push(PassedOver { name, what: "excluded".to_owned() });
+        } else if what == "table" {
+            shapes.push(Shape { nature, without_rowid: number(row, 2) != 0 });
+            schema.tables.push(Table {
+                columns: Vec::new(),
+                primary_key: Vec::new(),
+                key_never_null: false,
+                rowid: None,
+                foreign_keys: Vec::new(),
+                unique: Vec::new(),
+                triggers: triggers
+                    .iter()
+                    .filter(|(table, _)| table.eq_ignore_ascii_case(&name))
+                    .map(|(_, trigger)| trigger.clone())
+                    .collect(),
+                strict: number(row, 3) != 0,
+                counter: tokens(&text(row, 4))
+                    .iter()
+                    .any(|token| token.is("AUTOINCREMENT"))
+                    .then_some(0),
+                name,
+            });
+        } else {
+            schema.passed_over.push(PassedOver { name, what: what.to_owned() });
+        }
+    }
+    indexes.retain(|one| schema.passed(&one.name) == Some("index"));
+    schema.indexes = indexes;
+    if !schema.tables.is_empty() {
+        details(database, &mut schema, &shapes, has_counters).await?;
+    }
+    Ok(schema)
+}
+
+/// What decides how the rows of a table are told apart.
+struct Shape {
+    /// Of a virtual table.
+    nature: Option<Nature>,
+    without_rowid: bool,
+}
+
+/// Fills in what each table is made of.
+async fn details(
+    database: &dyn ReadDatabase,
+    schema: &mut Schema,
+    shapes: &[Shape],
+    has_counters: bool,
+) -> Result<(), Halt> {
+    let names: Vec<&str> = schema.tables.iter().map(|table| table.name.as_str()).collect();
+    let names = serde_json::to_string(&names).map_err(|error| Halt::Bug(error.to_string()))?;
+    let per_table = |pragma: &str, rest: &str| {
+        format!("FROM json_each(?1) AS l, pragma_{pragma}(l.value) AS x {rest}")
+    };
+    let mut queries = vec![
         Select::new(
             [
-                "l.name",
+                "l.value",
                 "x.name",
                 "x.type",
                 "x.\"notnull\"",
@@ -38,70 +138,59 @@ pub async fn read(database: &dyn ReadDatabase, selection: &Selection) -> Result<
                 "x.hidden",
                 "x.dflt_value IS NOT NULL",
             ],
-            per_table("table_xinfo", "x.cid"),
+            // 1 is a hidden column of a virtual table; 2 and 3 are generated columns.
+            per_table("table_xinfo", "WHERE x.hidden <> 1 ORDER BY l.key, x.cid"),
         ),
         Select::new(
-            ["l.name", "x.id", "x.\"table\"", "x.\"from\"", "x.\"to\"", "x.on_delete"],
-            per_table("foreign_key_list", "x.id, x.seq"),
+            ["l.value", "x.id", "x.\"table\"", "x.\"from\"", "x.\"to\"", "x.on_delete"],
+            per_table("foreign_key_list", "ORDER BY l.key, x.id, x.seq"),
         ),
         Select::new(
-            ["l.name", "i.name", "i.origin", "x.name", "x.cid"],
-            format!(
-                "FROM pragma_table_list AS l, pragma_index_list(l.name) AS i, \
-                 pragma_index_xinfo(i.name) AS x WHERE {OURS} AND i.\"unique\" = 1 \
-                 AND i.partial = 0 AND x.key = 1 ORDER BY l.name, i.name, x.seqno"
-            ),
-        ),
-        Select::new(
-            ["m.tbl_name", "m.name"],
-            "FROM sqlite_master AS m WHERE m.type = 'trigger' ORDER BY m.name",
+            ["l.value", "i.name", "i.origin", "x.name", "x.cid"],
+            "FROM json_each(?1) AS l, pragma_index_list(l.value) AS i, \
+             pragma_index_xinfo(i.name) AS x WHERE i.\"unique\" = 1 \
+             AND i.partial = 0 AND x.key = 1 ORDER BY l.key, i.name, x.seqno",
         ),
     ];
+    if has_counters {
+        queries.push(Select::new(
+            ["l.value", "s.seq"],
+            "FROM json_each(?1) AS l, sqlite_sequence AS s WHERE s.name = l.value",
+        ));
+    }
+    let queries = queries.into_iter().map(|query| query.with(names.clone())).collect();
     let mut answers = database.select(queries).await?.into_iter();
     let mut next = || answers.next().unwrap_or_default();
-    let (names, columns, keys, indexes, triggers) = (next(), next(), next(), next(), next());
-
-    let mut schema = Schema::default();
-    for row in &names {
-        let (name, what) = (text(row, 0), text(row, 1));
-        if what != "table" {
-            schema.passed_over.push(PassedOver { name, what });
-        } else if !selection.includes(&name) {
-            schema.passed_over.push(PassedOver { name, what: "excluded".to_owned() });
-        } else {
-            let without_rowid = number(row, 2) != 0;
-            let strict = number(row, 3) != 0;
-            let table = Table {
-                columns: Vec::new(),
-                primary_key: Vec::new(),
-                key_never_null: false,
-                rowid: None,
-                foreign_keys: Vec::new(),
-                unique: Vec::new(),
-                triggers: of(&triggers, &name).map(|row| text(row, 1)).collect(),
-                strict,
-                name,
-            };
-            schema.tables.push(complete(table, without_rowid, &columns, &indexes));
-        }
-    }
+    let (columns, keys, indexes, counters) = (next(), next(), next(), next());
+    let tables = std::mem::take(&mut schema.tables);
+    schema.tables = tables
+        .into_iter()
+        .zip(shapes)
+        .map(|(mut table, shape)| {
+            if let (Some(counter), Some(row)) =
+                (&mut table.counter, of(&counters, &table.name).next())
+            {
+                *counter = number(row, 1);
+            }
+            complete(table, shape, &columns, &indexes)
+        })
+        .collect();
     let tables = schema.tables.clone();
     for table in &mut schema.tables {
         table.foreign_keys = foreign_keys(&keys, &table.name, &tables);
     }
-    Ok(schema)
+    Ok(())
 }
 
-fn complete(mut table: Table, without_rowid: bool, columns: &Rows, indexes: &Rows) -> Table {
+fn complete(mut table: Table, shape: &Shape, columns: &Rows, indexes: &Rows) -> Table {
+    let without_rowid = shape.without_rowid;
     let mut key = Vec::new();
     for row in of(columns, &table.name) {
-        let hidden = number(row, 5);
-        // 1 is a hidden column of a virtual table; 2 and 3 are generated columns.
         let column = Column {
             name: text(row, 1),
             declared: text(row, 2),
             not_null: number(row, 3) != 0,
-            generated: hidden != 0,
+            generated: number(row, 5) != 0,
             has_default: number(row, 6) != 0,
         };
         let place = number(row, 4);
@@ -128,6 +217,13 @@ fn complete(mut table: Table, without_rowid: bool, columns: &Rows, indexes: &Row
             .into_iter()
             .find(|alias| table.column(alias).is_none())
             .map(str::to_owned);
+    }
+
+    if shape.nature == Some(Nature::Tree) {
+        // Its first column is the rowid under another name, and no pragma says so.
+        table.primary_key = table.columns.first().map(|id| id.name.clone()).into_iter().collect();
+        table.key_never_null = true;
+        table.rowid = None;
     }
 
     let mut unique: Vec<(String, Option<Vec<String>>)> = Vec::new();

@@ -27,6 +27,7 @@ use crate::database::{Statement, WriteDatabase};
 use crate::import::KeySet;
 use crate::import::digests::RowDigest;
 use crate::layout::Form;
+use crate::quiet;
 use crate::span::SPAN;
 use crate::value::Value;
 
@@ -42,6 +43,7 @@ pub struct DetachSpans {
 
 /// What `apply` needs.
 struct Payload {
+    form: Form,
     request: Vec<Statement>,
     done: Done,
 }
@@ -137,7 +139,7 @@ impl DetachSpans {
         let intent = UndoIntent::Detach { detached: KeySet::new(&detached), after: done };
         let mut request = vec![deferred()];
         request.extend(statements(form, &undoing, self.target.limits()));
-        let payload = Payload { request, done: intent.done()? };
+        let payload = Payload { form: form.clone(), request, done: intent.done()? };
         Ok(Prepared::Effect { intent: intent.json()?, payload: Box::new(payload) })
     }
 }
@@ -175,8 +177,8 @@ impl Transition for DetachSpans {
             let Ok(payload) = payload.downcast::<Payload>() else {
                 return super::misdirected();
             };
-            let Payload { request, done } = *payload;
-            let written = self.target.write(request).await;
+            let Payload { form, request, done } = *payload;
+            let written = quiet::write(self.target.as_ref(), &[&form], request).await;
             settle_write(&self.races, unit, written, done, &self.moved)
         })
     }

@@ -14,6 +14,7 @@ use super::statements::{Undoing, deferred, statements};
 use crate::database::{ReadDatabase, Select, Statement, WriteDatabase, Written};
 use crate::json_rows::chunks;
 use crate::layout::{Form, Keying, Layout, TableLayout, pick};
+use crate::quiet;
 use crate::rewrite::mentions;
 use crate::span::{key_from_json, key_to_json};
 use crate::survey::show_key;
@@ -199,6 +200,7 @@ pub async fn remove_rows(
     rows: &[MentionedRow],
 ) -> Result<Written, Halt> {
     let mut request: Vec<Statement> = vec![deferred()];
+    let mut forms = Vec::new();
     // Children first, so that those which go together do not hold each other back.
     for step in super::stages(layout) {
         let super::RowStep::Remove { table } = step else {
@@ -219,10 +221,11 @@ pub async fn remove_rows(
                 hint: "the schema or [records] changed; put it back".to_owned(),
             })?;
             request.extend(statements(form, &undoing, target.limits()));
+            forms.push(form);
         }
     }
     if request.len() == 1 {
         return Ok(Written::Done { changes: 0 });
     }
-    Ok(target.write(request).await)
+    Ok(quiet::write(target, &forms, request).await)
 }

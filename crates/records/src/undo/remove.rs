@@ -22,6 +22,7 @@ use super::verdicts;
 use crate::database::{Refusal, Statement, WriteDatabase, Written};
 use crate::import::KeySet;
 use crate::layout::Form;
+use crate::quiet;
 use crate::span::SPAN;
 
 /// After so many races in a row a refusal counts as lasting.
@@ -50,6 +51,7 @@ pub struct UndoSpans {
 
 /// What `apply` needs.
 struct Payload {
+    form: Form,
     request: Vec<Statement>,
     done: Done,
 }
@@ -119,7 +121,7 @@ impl UndoSpans {
             failure,
         };
         let request = self.request(&form, &course.undoing);
-        let payload = Payload { request, done: intent.done()? };
+        let payload = Payload { form, request, done: intent.done()? };
         Ok(Prepared::Effect { intent: intent.json()?, payload: Box::new(payload) })
     }
 
@@ -231,8 +233,8 @@ impl Transition for UndoSpans {
             let Ok(payload) = payload.downcast::<Payload>() else {
                 return super::misdirected();
             };
-            let Payload { request, done } = *payload;
-            let written = self.target.write(request).await;
+            let Payload { form, request, done } = *payload;
+            let written = quiet::write(self.target.as_ref(), &[&form], request).await;
             if matches!(written, Written::Done { .. })
                 && let Err(halt) = self.note(unit)
             {

@@ -4,13 +4,15 @@
 //! that no row refers to those that go but those that go with them, *before* anything is deleted,
 //! so that an ON DELETE CASCADE or SET NULL cannot hide what it would reach; the rows that go;
 //! the rows that become others; the rows that are put back; and guards that all of it is so and
-//! that no reference leads nowhere. A guard that does not hold rolls the whole back.
+//! that no reference leads nowhere. A guard that does not hold rolls the whole back. No trigger fires
+//! (see [`crate::quiet`]).
 
 use super::look::from_referrers;
 use crate::database::{Limits, Statement, guard};
 use crate::import::statements::{delete, settled, unchanged, update, with};
 use crate::json_rows::chunks;
 use crate::layout::{Form, pick};
+use crate::quiet::quietly;
 use crate::value::Value;
 
 /// What happens to rows of one table.
@@ -102,7 +104,7 @@ pub(super) fn statements(form: &Form, undoing: &Undoing, limits: Limits) -> Vec<
     for chunk in chunks(stay.iter(), limit) {
         out.extend(settled(form, &chunk));
     }
-    out
+    quietly(form, out)
 }
 
 /// How many bytes a request takes.

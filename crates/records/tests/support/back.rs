@@ -32,6 +32,7 @@ use rehome_records::undo::{
     DetachSpans, PlanOptions, Refused, RowPlan, RowStep, SettleUndos, TableCounts, UndoSpans,
     Undoable, stages,
 };
+use rehome_records::verify::RowAudit;
 use rehome_records::{
     DatabaseIdentity, Limits, ReadDatabase, Rows, Select, Statement, WriteDatabase, Written,
 };
@@ -414,6 +415,24 @@ impl Yard {
         drop(runtime);
         self.writes = target.writes.load(Ordering::SeqCst);
         result
+    }
+
+    /// What a verification of all tables finds: equal rows, and all others in words.
+    pub(crate) fn verify(&mut self) -> (u64, Vec<String>) {
+        self.live_through(async |yard, source, target| {
+            let layout = yard.layout(source.as_ref(), target.as_ref()).await;
+            let knowledge = Arc::new(yard.reader()) as Arc<dyn Knowledge>;
+            let audit = RowAudit::new(source, target, knowledge, layout, Unmapped::Hold);
+            let mut found = Vec::new();
+            let mut note = |table: &str, key: &str, finding| {
+                found.push(format!("{table} {key} {finding:?}"));
+            };
+            let reports = audit.tables(&mut note).await.unwrap();
+            let broken = audit.broken_references().await.unwrap();
+            found.extend(broken.iter().map(|one| format!("{one:?}")));
+            (reports.iter().map(|report| report.equal).sum(), found)
+        })
+        .unwrap()
     }
 
     /// Forth as far as it goes.

@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "a test sets up its own databases")]
 
 pub(crate) mod back;
+pub(crate) mod picture;
+pub(crate) mod shapes;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
