@@ -11,6 +11,8 @@
 //! process began. If the application's own migration changed them meanwhile, nothing is written,
 //! and nothing of the application's is overwritten with an older text.
 
+use std::collections::BTreeSet;
+
 use rehome_core::Halt;
 
 use crate::database::{
@@ -44,10 +46,11 @@ pub(crate) async fn write(
     let written = target.write(request).await;
     if let Written::Refused { refusal: Refusal::Guard, message } = &written {
         for form in forms {
-            let known = form.triggers.iter().map(|one| (one.name.clone(), one.sql.clone()));
+            let known: BTreeSet<_> =
+                form.triggers.iter().map(|one| (one.name.clone(), one.sql.clone())).collect();
             // What cannot be read now shows itself at the next look.
             if let Ok(there) = triggers(target, form).await
-                && there.into_iter().ne(known)
+                && there != known
             {
                 return Written::NotSent {
                     reason: message.clone(),
@@ -70,14 +73,18 @@ fn changed(table: &str) -> Halt {
     }
 }
 
-/// Name and text of the triggers of the form's table, as they are now.
-async fn triggers(target: &dyn ReadDatabase, form: &Form) -> Result<Vec<(String, String)>, Halt> {
+/// Name and text of the triggers of the form's table, as they are now. A set, because those that
+/// are created again come to stand behind those that keep an index.
+async fn triggers(
+    target: &dyn ReadDatabase,
+    form: &Form,
+) -> Result<BTreeSet<(String, String)>, Halt> {
     let table = Value::text(form.target_table.clone()).to_sql();
     let query = Select::new(
         ["m.name", "m.sql"],
         format!(
             "FROM sqlite_master AS m WHERE m.type = 'trigger' \
-             AND m.tbl_name = {table} COLLATE NOCASE ORDER BY m.rowid"
+             AND m.tbl_name = {table} COLLATE NOCASE"
         ),
     );
     let rows = target.select(vec![query]).await?.pop().unwrap_or_default();
@@ -103,4 +110,39 @@ fn as_known(form: &Form) -> Vec<Statement> {
         params: vec![one.name.clone(), one.sql.clone()],
     }));
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::IdColumns;
+    use crate::layout::{Keying, Layout};
+    use crate::schema::{self, Selection};
+    use crate::sqlite::SqliteWriter;
+
+    #[tokio::test]
+    async fn another_order_of_the_same_triggers_is_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let sql = "CREATE TABLE t (id INTEGER PRIMARY KEY, a);
+             CREATE VIRTUAL TABLE f USING fts5(a, content='');
+             CREATE TRIGGER quiet AFTER INSERT ON t BEGIN SELECT 1; END;
+             CREATE TRIGGER i AFTER INSERT ON t BEGIN INSERT INTO f VALUES (new.a); END;
+             CREATE TRIGGER u AFTER UPDATE ON t BEGIN UPDATE f SET a = new.a; END;
+             CREATE TRIGGER d AFTER DELETE ON t BEGIN DELETE FROM f; END;";
+        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let database = SqliteWriter::open(&path).unwrap();
+        let schema = schema::read(&database, &Selection::default()).await.unwrap();
+        let layout = Layout::new(&schema, &schema, &IdColumns::default());
+        let form = layout.form("t", Keying::Primary).unwrap();
+        let silent: Vec<_> = form.triggers.iter().filter(|one| !one.keeps_index).collect();
+        assert_eq!((silent.len(), form.triggers.len()), (1, 4));
+
+        let written = write(&database, &[form], quietly(form, Vec::new())).await;
+        assert!(matches!(written, Written::Done { .. }), "{written:?}");
+        let race = quietly(form, vec![Statement::new(guard("1"))]);
+        let refused = write(&database, &[form], race).await;
+        let guarded = matches!(refused, Written::Refused { refusal: Refusal::Guard, .. });
+        assert!(guarded, "{refused:?}");
+    }
 }
