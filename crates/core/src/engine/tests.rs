@@ -7,6 +7,7 @@ mod lingering;
 mod losses;
 mod order;
 mod parts;
+mod scripted;
 mod stopping;
 mod taken;
 

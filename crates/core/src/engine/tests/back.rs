@@ -1,5 +1,6 @@
 //! The way back: the same protocol, the other direction.
 
+use super::scripted::{Scripted, exported};
 use super::*;
 use crate::journal::Change;
 
@@ -180,61 +181,21 @@ async fn doubts_of_one_direction_are_settled_before_the_other_begins() {
     assert_eq!(standing(&journal, &THING).mapped, 19, "nothing else was touched");
 }
 
-/// An intent that a dead process left, whose request arrives when nobody expects it any more.
-struct Late {
-    flight: Duration,
-    arrives: tokio::time::Instant,
-}
-
-impl Transition for Late {
-    fn step(&self) -> Step {
-        let way = Way::Forth { from: Stage::Exported, to: Stage::Created };
-        Step { kind: THING, way, batch: 10, concurrency: 1 }
-    }
-
-    fn flight_time(&self) -> Duration {
-        self.flight
-    }
-
-    fn prepare<'a>(&'a self, _: &'a [Unit], _: Pass) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
-        unreachable!("a run that only settles doubts prepares nothing")
-    }
-
-    fn apply<'a>(&'a self, _: &'a Unit, _: Box<dyn Any + Send + Sync>) -> BoxFuture<'a, Outcome> {
-        unreachable!("nor does it do anything")
-    }
-
-    fn probe<'a>(&'a self, units: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
-        let there = tokio::time::Instant::now() >= self.arrives;
-        let found = move || if there { Probed::Done(Done::default()) } else { Probed::Absent };
-        Box::pin(async move { Ok(units.iter().map(|_| found()).collect()) })
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn before_going_back_an_absence_is_believed_only_when_nothing_can_arrive_any_more() {
     let second = Duration::from_secs(1);
     for (arrives, stage) in [(34, Stage::Created), (36, Stage::Exported)] {
         let dir = tempfile::tempdir().unwrap();
-        let journal = open(&dir);
-        let exported = Exported {
-            source_key: "thing".to_owned(),
-            scope: String::new(),
-            label: None,
-            aliases: Vec::new(),
-            data: json!(null),
-        };
-        let page = Change::Page {
-            kind: THING,
-            units: vec![exported],
-            cursor: json!(1),
-            done: true,
-            total: None,
-        };
-        journal.submit(vec![page]).await.unwrap();
+        let journal = exported(&dir, 1).await;
         journal.submit(vec![Change::step(UnitId(1), Event::Intended)]).await.unwrap();
-        let late =
-            Late { flight: 30 * second, arrives: tokio::time::Instant::now() + arrives * second };
+        let arrival = tokio::time::Instant::now() + arrives * second;
+        let late = Scripted::new(10).flying(30 * second).probing(move || {
+            if tokio::time::Instant::now() >= arrival {
+                Probed::Done(Done::default())
+            } else {
+                Probed::Absent
+            }
+        });
         let settings = Settings { only_doubts: true, ..Settings::default() };
         let engine = Engine::new(Arc::clone(&journal), Arc::new(Unwatched), settings)
             .transition(Arc::new(late));

@@ -2,65 +2,31 @@
 
 use tokio::time::Instant;
 
+use super::scripted::{Scripted, exported};
 use super::*;
 
-/// Makes one thing, after so many busy answers.
-struct Busy {
-    /// What it is told, in this order, before it is made.
-    answers: Vec<Option<Duration>>,
-    attempts: Mutex<Vec<Instant>>,
-}
-
-impl Transition for Busy {
-    fn step(&self) -> Step {
-        let way = Way::Forth { from: Stage::Exported, to: Stage::Created };
-        Step { kind: THING, way, batch: 1, concurrency: 1 }
-    }
-
-    fn prepare<'a>(
-        &'a self,
-        units: &'a [Unit],
-        _: Pass,
-    ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
-        let effect = |_| Prepared::Effect { intent: json!({}), payload: Box::new(()) };
-        Box::pin(async move { Ok(units.iter().map(effect).collect()) })
-    }
-
-    fn apply<'a>(
-        &'a self,
-        unit: &'a Unit,
-        _: Box<dyn Any + Send + Sync>,
-    ) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            let mut times = self.attempts.lock().unwrap();
-            times.push(Instant::now());
-            match self.answers.get(times.len() - 1) {
-                Some(retry_after) => Outcome::NotSent {
-                    reason: "busy".into(),
-                    retry_after: *retry_after,
-                    halt: None,
-                },
-                None => Outcome::Done(done(&unit.source_key)),
-            }
-        })
-    }
-
-    fn probe<'a>(&'a self, _: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
-
-/// How long a thing waited before each attempt but its first.
+/// How long a thing waited before each attempt but its first, when it is answered so before it is
+/// made.
 async fn waits(answers: Vec<Option<Duration>>) -> Vec<Duration> {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open_inline(&dir);
-    let busy = Arc::new(Busy { answers, attempts: Mutex::default() });
+    let journal = exported(&dir, 1).await;
+    let attempts: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let times = Arc::clone(&attempts);
+    let busy = Scripted::new(1).applying(move |key| {
+        let mut times = times.lock().unwrap();
+        times.push(Instant::now());
+        std::future::ready(match answers.get(times.len() - 1) {
+            Some(retry_after) => {
+                Outcome::NotSent { reason: "busy".into(), retry_after: *retry_after, halt: None }
+            }
+            None => Outcome::Done(done(key)),
+        })
+    });
     let settings = Settings { patience: Duration::from_secs(3600), ..Settings::default() };
-    let engine = Engine::new(Arc::clone(&journal), Arc::new(Unwatched), settings)
-        .source(Arc::new(Things { kind: THING, count: 1 }))
-        .transition(Arc::clone(&busy) as Arc<dyn Transition>);
+    let engine =
+        Engine::new(Arc::clone(&journal), Arc::new(Unwatched), settings).transition(Arc::new(busy));
     assert_eq!(engine.run(&Interrupt::default()).await.unwrap(), Finish::Quiescent);
-    let attempts = busy.attempts.lock().unwrap();
+    let attempts = attempts.lock().unwrap();
     attempts.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 

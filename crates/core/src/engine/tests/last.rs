@@ -1,55 +1,27 @@
 //! The last pass: what waits for something that will not come in this run.
 
+use super::scripted::{Scripted, alone, exported};
 use super::*;
-use crate::journal::Change;
-
-/// Waits for a kind that nobody exports: for ever, or until it is asked for the last time.
-struct Hopeful {
-    gives_up: bool,
-    asked: Mutex<Vec<Pass>>,
-}
-
-impl Transition for Hopeful {
-    fn step(&self) -> Step {
-        let way = Way::Forth { from: Stage::Exported, to: Stage::Imported };
-        Step { kind: THING, way, batch: 20, concurrency: 1 }
-    }
-
-    fn prepare<'a>(
-        &'a self,
-        units: &'a [Unit],
-        pass: Pass,
-    ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
-        self.asked.lock().unwrap().push(pass);
-        let decide = |_| match pass {
-            Pass::Final if self.gives_up => Prepared::Hold { waits: vec![], blocks: vec![] },
-            Pass::Final | Pass::Patient => Prepared::Wait(WaitFor::Export(PART)),
-        };
-        let decided = units.iter().map(decide).collect();
-        Box::pin(async move { Ok(decided) })
-    }
-
-    fn apply<'a>(&'a self, _: &'a Unit, _: Box<dyn Any + Send + Sync>) -> BoxFuture<'a, Outcome> {
-        Box::pin(async { panic!("it has no effects") })
-    }
-
-    fn probe<'a>(&'a self, _: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
 
 /// How a run over three things ends, in which passes their worker was asked, and how many are held.
+/// He waits for a kind that nobody exports: for ever, or until he is asked for the last time.
 async fn run(gives_up: bool) -> (Result<Finish, Halt>, Vec<Pass>, u64) {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open_inline(&dir);
-    let page = Things { kind: THING, count: 3 }.next_page(None).await.unwrap();
-    let Page { units, cursor, done, total } = page;
-    journal.submit(vec![Change::Page { kind: THING, units, cursor, done, total }]).await.unwrap();
-    let hopeful = Arc::new(Hopeful { gives_up, asked: Mutex::default() });
-    let engine = Engine::new(Arc::clone(&journal), Arc::new(Unwatched), Settings::default())
-        .transition(Arc::clone(&hopeful) as Arc<dyn Transition>);
+    let journal = exported(&dir, 3).await;
+    let asked: Arc<Mutex<Vec<Pass>>> = Arc::default();
+    let noted = Arc::clone(&asked);
+    let decide = move |pass| match pass {
+        Pass::Final if gives_up => Prepared::Hold { waits: vec![], blocks: vec![] },
+        Pass::Final | Pass::Patient => Prepared::Wait(WaitFor::Export(PART)),
+    };
+    let way = Way::Forth { from: Stage::Exported, to: Stage::Imported };
+    let hopeful = Scripted::new(20).going(way).preparing(move |units, pass| {
+        noted.lock().unwrap().push(pass);
+        Box::pin(std::future::ready(Ok(units.iter().map(|_| decide(pass)).collect())))
+    });
+    let engine = alone(&journal, hopeful);
     let end = engine.run(&Interrupt::default()).await;
-    let asked = hopeful.asked.lock().unwrap().clone();
+    let asked = asked.lock().unwrap().clone();
     let held = standing(&journal, &THING).held.get(&Stage::Exported).copied().unwrap_or(0);
     (end, asked, held)
 }

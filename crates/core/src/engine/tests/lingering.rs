@@ -2,56 +2,23 @@
 
 use tokio::time::Instant;
 
+use super::scripted::{Scripted, alone, exported};
 use super::*;
-use crate::journal::Change;
 
-/// Advances what it gets, by the hundred if it can, and notes when it was asked about how many.
-struct Patient {
-    linger: Duration,
-    asked: Mutex<Vec<(Instant, usize)>>,
-}
-
-impl Transition for Patient {
-    fn step(&self) -> Step {
-        let way = Way::Forth { from: Stage::Exported, to: Stage::Created };
-        Step { kind: THING, way, batch: 30, concurrency: 1 }
-    }
-
-    fn linger(&self) -> Duration {
-        self.linger
-    }
-
-    fn prepare<'a>(
-        &'a self,
-        units: &'a [Unit],
-        _: Pass,
-    ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
-        self.asked.lock().unwrap().push((Instant::now(), units.len()));
-        let advance = |_| Prepared::Advance(Done::default());
-        Box::pin(async move { Ok(units.iter().map(advance).collect()) })
-    }
-
-    fn apply<'a>(&'a self, _: &'a Unit, _: Box<dyn Any + Send + Sync>) -> BoxFuture<'a, Outcome> {
-        Box::pin(async { panic!("it has no effects") })
-    }
-
-    fn probe<'a>(&'a self, _: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
-
-/// When the worker was asked about how many of fifty units, while somebody commits every 200 ms.
+/// When the worker, who takes thirty at once, was asked about how many of fifty units, while
+/// somebody commits every 200 ms.
 async fn asked(linger: u64, commits: u32) -> Vec<(u128, usize)> {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open_inline(&dir);
-    let page = Things { kind: THING, count: 50 }.next_page(None).await.unwrap();
-    let Page { units, cursor, done, total } = page;
-    let page = Change::Page { kind: THING, units, cursor, done, total };
-    journal.submit(vec![page]).await.unwrap();
-    let worker = Patient { linger: Duration::from_millis(linger), asked: Mutex::default() };
-    let worker = Arc::new(worker);
-    let engine = Engine::new(Arc::clone(&journal), Arc::new(Unwatched), Settings::default())
-        .transition(Arc::clone(&worker) as Arc<dyn Transition>);
+    let journal = exported(&dir, 50).await;
+    let asked: Arc<Mutex<Vec<(Instant, usize)>>> = Arc::default();
+    let noted = Arc::clone(&asked);
+    let worker =
+        Scripted::new(30).lingering(Duration::from_millis(linger)).preparing(move |units, _| {
+            noted.lock().unwrap().push((Instant::now(), units.len()));
+            let advance = units.iter().map(|_| Prepared::Advance(Done::default())).collect();
+            Box::pin(std::future::ready(Ok(advance)))
+        });
+    let engine = alone(&journal, worker);
     let begun = Instant::now();
     let others = async {
         for _ in 0..commits {
@@ -62,7 +29,7 @@ async fn asked(linger: u64, commits: u32) -> Vec<(u128, usize)> {
     let interrupt = Interrupt::default();
     let (end, ()) = tokio::join!(engine.run(&interrupt), others);
     assert_eq!(end.unwrap(), Finish::Quiescent);
-    let asked = worker.asked.lock().unwrap();
+    let asked = asked.lock().unwrap();
     asked.iter().map(|(at, many)| ((*at - begun).as_millis(), *many)).collect()
 }
 

@@ -1,60 +1,34 @@
 //! A unit whose effect is lost time and again, while all others go well.
 
+use super::scripted::{Scripted, alone, exported};
 use super::*;
 use crate::journal::Change;
 use crate::progress::Progress;
 
-/// Makes things, a second each. Of the first no request ever arrives, nor an answer.
-#[derive(Default)]
-struct Deaf {
-    attempts: Mutex<BTreeMap<String, u32>>,
-}
-
-impl Transition for Deaf {
-    fn step(&self) -> Step {
-        let way = Way::Forth { from: Stage::Exported, to: Stage::Created };
-        Step { kind: THING, way, batch: 1, concurrency: 1 }
-    }
-
-    fn prepare<'a>(
-        &'a self,
-        units: &'a [Unit],
-        _: Pass,
-    ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
-        let effect = |_| Prepared::Effect { intent: json!({}), payload: Box::new(()) };
-        Box::pin(async move { Ok(units.iter().map(effect).collect()) })
-    }
-
-    fn apply<'a>(
-        &'a self,
-        unit: &'a Unit,
-        _: Box<dyn Any + Send + Sync>,
-    ) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
+/// Makes things, a second each, and counts. Of the first no request ever arrives, nor an answer.
+fn deaf(attempts: Arc<Mutex<BTreeMap<String, u32>>>) -> Scripted {
+    Scripted::new(1).applying(move |key| {
+        let (attempts, key) = (Arc::clone(&attempts), key.to_owned());
+        async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            *self.attempts.lock().unwrap().entry(unit.source_key.clone()).or_default() += 1;
-            match unit.source_key.as_str() {
+            *attempts.lock().unwrap().entry(key.clone()).or_default() += 1;
+            match key.as_str() {
                 "thing0" => Outcome::Unknown { reason: "connection reset".into() },
                 key => Outcome::Done(done(key)),
             }
-        })
-    }
-
-    fn probe<'a>(&'a self, units: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
-        Box::pin(async move { Ok(units.iter().map(|_| Probed::Absent).collect()) })
-    }
+        }
+    })
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_unit_that_is_lost_twelve_times_without_a_trace_fails_alone() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open_inline(&dir);
-    let deaf = Arc::new(Deaf::default());
-    let engine = Engine::new(Arc::clone(&journal), Arc::new(Unwatched), Settings::default())
-        .source(Arc::new(Things { kind: THING, count: 150 }))
-        .transition(Arc::clone(&deaf) as Arc<dyn Transition>);
+    let attempts: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
+    let engine = alone(&journal, deaf(Arc::clone(&attempts)))
+        .source(Arc::new(Things { kind: THING, count: 150 }));
     assert_eq!(engine.run(&Interrupt::default()).await.unwrap(), Finish::Quiescent);
-    let attempts = deaf.attempts.lock().unwrap().clone();
+    let attempts = attempts.lock().unwrap().clone();
     assert_eq!(attempts["thing0"], 12);
     assert_eq!(attempts.values().sum::<u32>(), 12 + 149);
     let reader = journal.reader().unwrap();
@@ -67,11 +41,8 @@ async fn a_unit_that_is_lost_twelve_times_without_a_trace_fails_alone() {
 /// How often, and for how long, a run says that it waits for what earlier processes left in doubt.
 async fn announced(in_doubt: bool, only_doubts: bool) -> Vec<Option<Duration>> {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open_inline(&dir);
-    let page = Things { kind: THING, count: 2 }.next_page(None).await.unwrap();
-    let Page { units, cursor, done, total } = page;
-    let page = Change::Page { kind: THING, units, cursor, done, total };
-    journal.submit(vec![page, Change::step(UnitId(1), Event::Skipped)]).await.unwrap();
+    let journal = exported(&dir, 2).await;
+    journal.submit(vec![Change::step(UnitId(1), Event::Skipped)]).await.unwrap();
     if in_doubt {
         let lost = [Event::Intended, Event::Unknown].map(|event| Change::step(UnitId(2), event));
         journal.submit(lost.into()).await.unwrap();
@@ -85,7 +56,7 @@ async fn announced(in_doubt: bool, only_doubts: bool) -> Vec<Option<Duration>> {
     };
     let settings = Settings { only_doubts, ..Settings::default() };
     let engine = Engine::new(Arc::clone(&journal), Arc::new(watcher), settings)
-        .transition(Arc::new(Deaf::default()));
+        .transition(Arc::new(deaf(Arc::default())));
     assert_eq!(engine.run(&Interrupt::default()).await.unwrap(), Finish::Quiescent);
     let notes = notes.lock().unwrap();
     notes.clone()

@@ -1,32 +1,18 @@
 //! What is still under way when a run is asked to stop.
 
+use super::scripted::{Scripted, alone, exported};
 use super::*;
-use crate::journal::Change;
 
-/// Takes a second for an effect, and then learns that its key is not valid any more.
-#[derive(Default)]
-struct LockedOut {
-    attempts: Mutex<u32>,
-}
-
-impl Transition for LockedOut {
-    fn step(&self) -> Step {
-        let way = Way::Forth { from: Stage::Exported, to: Stage::Created };
-        Step { kind: THING, way, batch: 3, concurrency: 1 }
-    }
-
-    fn prepare<'a>(
-        &'a self,
-        units: &'a [Unit],
-        _: Pass,
-    ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
-        let effect = |_| Prepared::Effect { intent: json!({}), payload: Box::new(()) };
-        Box::pin(async move { Ok(units.iter().map(effect).collect()) })
-    }
-
-    fn apply<'a>(&'a self, _: &'a Unit, _: Box<dyn Any + Send + Sync>) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            *self.attempts.lock().unwrap() += 1;
+/// How a run over three things ends that is interrupted after a while, and after how many requests.
+/// Each takes a second, and then learns that its key is not valid any more.
+async fn run(interrupted_after: Duration) -> (Result<Finish, Halt>, u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = exported(&dir, 3).await;
+    let attempts: Arc<Mutex<u32>> = Arc::default();
+    let counted = Arc::clone(&attempts);
+    let locked_out = Scripted::new(3).applying(move |_| {
+        *counted.lock().unwrap() += 1;
+        async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let halt = Halt::Remote {
                 remote: "target".into(),
@@ -35,25 +21,9 @@ impl Transition for LockedOut {
                 hint: String::new(),
             };
             Outcome::NotSent { reason: "401".into(), retry_after: None, halt: Some(halt) }
-        })
-    }
-
-    fn probe<'a>(&'a self, _: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
-
-/// How a run over three things ends that is interrupted after a while, and after how many requests.
-async fn run(interrupted_after: Duration) -> (Result<Finish, Halt>, u32) {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open_inline(&dir);
-    let page = Things { kind: THING, count: 3 }.next_page(None).await.unwrap();
-    let Page { units, cursor, done, total } = page;
-    let page = Change::Page { kind: THING, units, cursor, done, total };
-    journal.submit(vec![page]).await.unwrap();
-    let locked_out = Arc::new(LockedOut::default());
-    let engine = Engine::new(Arc::clone(&journal), Arc::new(Unwatched), Settings::default())
-        .transition(Arc::clone(&locked_out) as Arc<dyn Transition>);
+        }
+    });
+    let engine = alone(&journal, locked_out);
     let interrupt = Interrupt::default();
     let stop = async {
         tokio::time::sleep(interrupted_after).await;
@@ -61,7 +31,7 @@ async fn run(interrupted_after: Duration) -> (Result<Finish, Halt>, u32) {
     };
     let (end, ()) = tokio::join!(engine.run(&interrupt), stop);
     assert_eq!(standing(&journal, &THING).moving[&Stage::Exported], 3, "nothing is in doubt");
-    let attempts = *locked_out.attempts.lock().unwrap();
+    let attempts = *attempts.lock().unwrap();
     (end, attempts)
 }
 

@@ -1,51 +1,22 @@
 //! Two units that claim the same counterpart in the target.
 
+use std::future::ready;
+
+use super::scripted::{Scripted, exported};
 use super::*;
-use crate::journal::Change;
 use crate::progress::Progress;
 
 /// Finds, or makes, the same counterpart for everything.
-struct SameForAll {
-    with_an_effect: bool,
-}
-
-impl Transition for SameForAll {
-    fn step(&self) -> Step {
-        let way = Way::Forth { from: Stage::Exported, to: Stage::Created };
-        Step { kind: THING, way, batch: 3, concurrency: 1 }
-    }
-
-    fn prepare<'a>(
-        &'a self,
-        units: &'a [Unit],
-        _: Pass,
-    ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
-        let decide = |_| match self.with_an_effect {
-            true => Prepared::Effect { intent: json!({}), payload: Box::new(()) },
-            false => Prepared::Advance(done("same")),
-        };
-        let decided = units.iter().map(decide).collect();
-        Box::pin(async move { Ok(decided) })
-    }
-
-    fn apply<'a>(&'a self, _: &'a Unit, _: Box<dyn Any + Send + Sync>) -> BoxFuture<'a, Outcome> {
-        Box::pin(async { Outcome::Done(done("same")) })
-    }
-
-    fn probe<'a>(&'a self, _: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
+fn same_for_all(with_an_effect: bool) -> Scripted {
+    let worker = Scripted::new(3).applying(|_| ready(Outcome::Done(done("same"))));
+    if with_an_effect { worker } else { worker.deciding(|_, _| Prepared::Advance(done("same"))) }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_has_it_and_the_others_fail_without_ending_the_run() {
     for with_an_effect in [true, false] {
         let dir = tempfile::tempdir().unwrap();
-        let journal = open_inline(&dir);
-        let page = Things { kind: THING, count: 3 }.next_page(None).await.unwrap();
-        let Page { units, cursor, done, total } = page;
-        let page = Change::Page { kind: THING, units, cursor, done, total };
-        journal.submit(vec![page]).await.unwrap();
+        let journal = exported(&dir, 3).await;
         let told = Arc::new(Mutex::new(Vec::new()));
         let ear = Arc::clone(&told);
         let watcher = move |progress: &Progress| {
@@ -54,7 +25,7 @@ async fn the_first_has_it_and_the_others_fail_without_ending_the_run() {
             }
         };
         let engine = Engine::new(Arc::clone(&journal), Arc::new(watcher), Settings::default())
-            .transition(Arc::new(SameForAll { with_an_effect }));
+            .transition(Arc::new(same_for_all(with_an_effect)));
         assert_eq!(engine.run(&Interrupt::default()).await.unwrap(), Finish::Quiescent);
         assert_eq!(standing(&journal, &THING).moving[&Stage::Created], 1);
         let failed = journal.reader().unwrap().failures(None, UnitId(0), 10).unwrap();
