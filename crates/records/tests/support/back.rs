@@ -1,7 +1,6 @@
 //! There and back through the real engine and the real journal: databases, users who are mapped
 //! as soon as they are seen, a target that loses answers or dies at a chosen request.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -9,16 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use rehome_core::clock::SystemClock;
 use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
 use rehome_core::journal::{Change, Journal, Reader, Selection as Chosen, Setup};
 use rehome_core::pacer::{Pacer, Rate};
 use rehome_core::progress::Unwatched;
-use rehome_core::{
-    Condition, Done, Event, Exported, Failure, Halt, Knowledge, Origin, Outcome, Page, Pass,
-    Prepared, Probed, Source, Stage, Step, Transition, Unit, UnitId, Way,
-};
+use rehome_core::{Condition, Event, Failure, Knowledge, Stage, Transition, Unit, UnitId};
 use rehome_emulator::d1::{D1, DatabaseSpec, router};
 use rehome_records::d1::{D1Config, D1Reader, D1Writer};
 use rehome_records::ids::IdColumns;
@@ -33,171 +28,13 @@ use rehome_records::undo::{
     Undoable, stages,
 };
 use rehome_records::verify::RowAudit;
-use rehome_records::{
-    DatabaseIdentity, Limits, ReadDatabase, Rows, Select, Statement, WriteDatabase, Written,
-};
-use serde_json::json;
+use rehome_records::{Limits, ReadDatabase, WriteDatabase};
 use tokio::sync::Notify;
 
 use super::USER;
-
-/// What happens to the requests that write.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Trouble {
-    None,
-    /// Every answer is lost, in turn before and after the request is carried out.
-    Lost,
-    /// The application writes just before each request that deletes from a table, so that what was
-    /// read is not so any more.
-    Meddled {
-        table: &'static str,
-        sql: &'static str,
-    },
-    /// The process dies at the request of this number, before or after it is carried out.
-    Dies {
-        at: u64,
-        after: bool,
-    },
-}
-
-/// A target in trouble.
-struct Troubled {
-    inner: Arc<dyn WriteDatabase>,
-    trouble: Trouble,
-    writes: AtomicU64,
-    seen: Mutex<BTreeMap<String, u64>>,
-    death: Arc<Notify>,
-    meddle: Box<dyn Fn(&str) + Send + Sync>,
-    limits: Option<Limits>,
-}
-
-impl ReadDatabase for Troubled {
-    fn identity(&self) -> &DatabaseIdentity {
-        self.inner.identity()
-    }
-
-    fn limits(&self) -> Limits {
-        self.limits.unwrap_or_else(|| self.inner.limits())
-    }
-
-    fn select(&self, queries: Vec<Select>) -> BoxFuture<'_, Result<Vec<Rows>, Halt>> {
-        self.inner.select(queries)
-    }
-
-    fn bookmark(&self) -> BoxFuture<'_, Result<Option<String>, Halt>> {
-        self.inner.bookmark()
-    }
-}
-
-impl WriteDatabase for Troubled {
-    fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Written> {
-        Box::pin(async move {
-            let number = self.writes.fetch_add(1, Ordering::SeqCst);
-            match self.trouble {
-                Trouble::Lost => {
-                    // Each request is lost at most twice, so that it ends.
-                    let times = {
-                        let mut seen = self.seen.lock().unwrap();
-                        let times = seen.entry(format!("{statements:?}")).or_insert(0);
-                        *times += 1;
-                        *times
-                    };
-                    if times > 1 || number.is_multiple_of(2) {
-                        self.inner.write(statements).await;
-                    }
-                    Written::Unknown { reason: "the answer was lost".to_owned() }
-                }
-                Trouble::Dies { at, after } if number == at => {
-                    if after {
-                        self.inner.write(statements).await;
-                    }
-                    self.death.notify_one();
-                    std::future::pending().await
-                }
-                Trouble::Meddled { table, sql } => {
-                    let deletes = format!("DELETE FROM \"{table}\"");
-                    if statements.iter().any(|one| one.sql.starts_with(&deletes)) {
-                        (self.meddle)(sql);
-                    }
-                    self.inner.write(statements).await
-                }
-                Trouble::None | Trouble::Dies { .. } => self.inner.write(statements).await,
-            }
-        })
-    }
-}
-
-/// The users of the source.
-struct Users(Vec<String>);
-
-impl Source for Users {
-    fn kind(&self) -> rehome_core::Kind {
-        USER
-    }
-
-    fn next_page<'a>(
-        &'a self,
-        _cursor: Option<serde_json::Value>,
-    ) -> BoxFuture<'a, Result<Page, Halt>> {
-        Box::pin(async move {
-            let units = self
-                .0
-                .iter()
-                .map(|key| Exported {
-                    source_key: key.clone(),
-                    scope: String::new(),
-                    label: None,
-                    aliases: Vec::new(),
-                    data: json!({}),
-                })
-                .collect();
-            Ok(Page { units, cursor: json!(null), done: true, total: None })
-        })
-    }
-}
-
-/// Gives each user a counterpart, but for those who fail.
-struct MapAll {
-    adopted: Vec<String>,
-    failing: Vec<String>,
-}
-
-impl Transition for MapAll {
-    fn step(&self) -> Step {
-        let way = Way::Forth { from: Stage::Exported, to: Stage::Mapped };
-        Step { kind: USER, way, batch: 100, concurrency: 1 }
-    }
-
-    fn prepare<'a>(
-        &'a self,
-        units: &'a [Unit],
-        _: Pass,
-    ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>> {
-        let decide = |unit: &Unit| {
-            let key = &unit.source_key;
-            if self.failing.contains(key) {
-                let failure = Failure::new("refused", "not this one");
-                return Prepared::Fail { failure, blocks: Vec::new() };
-            }
-            let adopted = self.adopted.contains(key);
-            Prepared::Advance(Done {
-                target: Some(key.replace("user_", "new_")),
-                origin: Some(if adopted { Origin::Adopted } else { Origin::Created }),
-                data: None,
-                rest: None,
-            })
-        };
-        Box::pin(async move { Ok(units.iter().map(decide).collect()) })
-    }
-
-    fn apply<'a>(&'a self, _: &'a Unit, _: Box<dyn Any + Send + Sync>) -> BoxFuture<'a, Outcome> {
-        Box::pin(async { panic!("mapping has no effect") })
-    }
-
-    fn probe<'a>(&'a self, units: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
-        Box::pin(async move { Ok(units.iter().map(|_| Probed::Absent).collect()) })
-    }
-}
+pub(crate) use super::trouble::Trouble;
+use super::trouble::Troubled;
+use super::users::{MapAll, Users};
 
 /// How to go back.
 #[derive(Clone, Default)]

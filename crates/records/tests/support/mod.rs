@@ -6,6 +6,8 @@
 pub(crate) mod back;
 pub(crate) mod picture;
 pub(crate) mod shapes;
+pub(crate) mod trouble;
+pub(crate) mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;

@@ -7,6 +7,9 @@ use super::*;
 use crate::journal::Change;
 
 type Decided = BoxFuture<'static, Result<Vec<Prepared>, Halt>>;
+type Prepare = dyn Fn(&[Unit], Pass) -> Decided + Send + Sync;
+type Apply = dyn Fn(&str) -> BoxFuture<'static, Outcome> + Send + Sync;
+type Probe = dyn Fn() -> Probed + Send + Sync;
 
 /// Takes things from `exported` to `created`, one effect at a time, and every effect goes well;
 /// unless something else is said.
@@ -14,9 +17,9 @@ pub(super) struct Scripted {
     step: Step,
     linger: Duration,
     flight: Duration,
-    prepare: Box<dyn Fn(&[Unit], Pass) -> Decided + Send + Sync>,
-    apply: Box<dyn Fn(&str) -> BoxFuture<'static, Outcome> + Send + Sync>,
-    probe: Box<dyn Fn() -> Probed + Send + Sync>,
+    prepare: Box<Prepare>,
+    apply: Box<Apply>,
+    probe: Box<Probe>,
 }
 
 impl Scripted {
