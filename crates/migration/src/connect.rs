@@ -365,7 +365,11 @@ async fn databases(
             IdColumns::default()
         }
     };
-    let layout = Arc::new(Layout::new(&source_schema, &target_schema, &ids));
+    let conflicts = records.on_conflict.conflicts();
+    let layout = Layout::new(&source_schema, &target_schema, &ids).with_conflicts(&conflicts);
+    let unknown = conflicts.tables.keys().filter(|name| source_schema.table(name).is_none());
+    findings.extend(unknown.map(|name| finding::no_such_table("on_conflict", name)));
+    let layout = Arc::new(layout);
     if source.identity().id == target.identity().id {
         findings.push(finding::same_database(source.identity()));
     }

@@ -255,6 +255,9 @@ pub struct TableVerdict {
     pub different: u64,
     /// `!`
     pub unchecked: u64,
+    /// Rows that were left out: by policy, or with whom they name.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 /// `verify --json`. The sums count users and rows together.
@@ -363,7 +366,8 @@ pub struct TablePlan {
     pub insert: u64,
     /// Are there already.
     pub equal: u64,
-    /// Would take the place of a row that the application's webhook made for a new account.
+    /// Would take the place of a row that the application's webhook made for a new account, or,
+    /// by policy, of one of the application's own.
     pub replace: u64,
     /// Stand against a row of the application's own: would fail.
     pub conflict: u64,

@@ -42,6 +42,16 @@ pub(crate) fn id_column(error: &IdError) -> Finding {
     )
 }
 
+/// A table that a part of `[records]` names and that is not carried.
+pub(crate) fn no_such_table(part: &str, table: &str) -> Finding {
+    advise(
+        Severity::Refused,
+        "unknown_table",
+        format!("[records.{part}]: there is no table {table:?} among those that are carried"),
+        "write it as the source spells it, or take the line out",
+    )
+}
+
 /// Source and target are one database.
 pub(crate) fn same_database(identity: &DatabaseIdentity) -> Finding {
     advise(

@@ -14,6 +14,7 @@ use rehome_core::journal::Reader;
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Failure, Knowledge, Source as _, Stage, UnitId};
 use rehome_records::span::{SPAN, SpanData};
+use rehome_records::undo::Undoable;
 use rehome_records::verify::{RowAudit, RowFinding};
 
 use crate::config::{Config, RecordsConfig};
@@ -162,6 +163,7 @@ fn row_audit(databases: &Databases, records: &RecordsConfig, reader: &Arc<Reader
         Arc::clone(&databases.layout),
         records.on_unmapped,
     )
+    .knowing(Arc::clone(reader) as Arc<dyn Undoable>)
 }
 
 /// Compares all rows of both databases, whatever the journal knows of spans.
@@ -184,6 +186,7 @@ pub(crate) async fn rows(
         table.missing += report.missing + report.held;
         table.different += report.different;
         table.extra += report.extra;
+        table.skipped += report.skipped;
         watcher.note(&Progress::Verifying {
             what: format!("rows of {}", report.table),
             done: report.source_rows,
@@ -222,6 +225,7 @@ pub(crate) async fn spans(
             table.equal += report.equal;
             table.missing += report.missing + report.held;
             table.different += report.different;
+            table.skipped += report.skipped;
             let failure = first.map(span_failure);
             sink(vec![SpanFinding { key: unit.source_key, failure }]).await?;
             done += 1;

@@ -14,6 +14,7 @@ use crate::database::quote_name;
 use crate::graph::{CopyOrder, copy_order};
 use crate::ids::IdColumns;
 use crate::json_path::JsonPath;
+use crate::policy::{Conflicts, OnConflict};
 use crate::schema::{Schema, Table, Trigger};
 
 /// By what the rows of a table are told apart.
@@ -92,9 +93,30 @@ pub struct Form {
     pub triggers: Vec<Trigger>,
     /// Where the AUTOINCREMENT counter of the source stands, when the target has one too.
     pub counter: Option<i64>,
+    /// What becomes of a row whose place is taken.
+    pub on_conflict: OnConflict,
 }
 
 impl Form {
+    /// One of no columns yet.
+    pub(crate) fn empty(table: &str, target_table: &str) -> Self {
+        Self {
+            table: table.to_owned(),
+            target_table: target_table.to_owned(),
+            names: Vec::new(),
+            source: Vec::new(),
+            target: Vec::new(),
+            key: Vec::new(),
+            ids: Vec::new(),
+            parents: Vec::new(),
+            unique: Vec::new(),
+            children: Vec::new(),
+            triggers: Vec::new(),
+            counter: None,
+            on_conflict: OnConflict::default(),
+        }
+    }
+
     /// The key's columns of the source, as SQL needs them.
     pub fn source_key(&self) -> Vec<String> {
         pick(&self.source, &self.key)
@@ -134,6 +156,17 @@ pub struct TableLayout {
     pub rowid: Option<Form>,
 }
 
+impl TableLayout {
+    /// What becomes of a row whose place is taken.
+    pub fn on_conflict(&self) -> OnConflict {
+        self.primary
+            .as_ref()
+            .or(self.rowid.as_ref())
+            .map(|form| form.on_conflict)
+            .unwrap_or_default()
+    }
+}
+
 /// Every table that is carried, in copy order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Layout {
@@ -165,6 +198,18 @@ impl Layout {
         Self { tables }
     }
 
+    /// The same with these answers to conflicts.
+    #[must_use]
+    pub fn with_conflicts(mut self, conflicts: &Conflicts) -> Self {
+        for table in &mut self.tables {
+            let policy = conflicts.of(&table.name);
+            for form in table.primary.iter_mut().chain(&mut table.rowid) {
+                form.on_conflict = policy;
+            }
+        }
+        self
+    }
+
     /// The layout of the table of this name.
     pub fn table(&self, name: &str) -> Option<&TableLayout> {
         self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
@@ -190,18 +235,9 @@ struct Context<'a> {
 impl Context<'_> {
     fn form(&self, from: &Table, to: &Table, keying: Keying) -> Option<Form> {
         let mut form = Form {
-            table: from.name.clone(),
-            target_table: to.name.clone(),
-            names: Vec::new(),
-            source: Vec::new(),
-            target: Vec::new(),
-            key: Vec::new(),
-            ids: Vec::new(),
-            parents: Vec::new(),
-            unique: Vec::new(),
-            children: Vec::new(),
             triggers: to.triggers.clone(),
             counter: from.counter.filter(|_| to.counter.is_some()),
+            ..Form::empty(&from.name, &to.name)
         };
         if keying == Keying::Rowid {
             form.names.push("rowid".to_owned());

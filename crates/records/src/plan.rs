@@ -28,7 +28,7 @@ pub struct TablePlan {
     pub insert: u64,
     /// Are there already.
     pub equal: u64,
-    /// Would take the place of a row that a webhook made.
+    /// Would take the place of a row that a webhook made, or by policy of any other.
     pub replace: u64,
     /// Stand against a row of the application.
     pub conflict: u64,
@@ -88,7 +88,7 @@ pub async fn plan(
                         plan.replace += 1;
                     }
                     Fate::Held { .. } => plan.held += 1,
-                    Fate::Skipped => plan.skipped += 1,
+                    Fate::Skipped | Fate::Yields { .. } => plan.skipped += 1,
                     Fate::Failed { message, .. } => {
                         plan.conflict += 1;
                         if plan.examples.len() < EXAMPLES {

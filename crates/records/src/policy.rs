@@ -1,5 +1,7 @@
 //! What the configuration decides about rows.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What becomes of a row that names somebody who is not mapped (`records.on_unmapped`).
@@ -14,4 +16,37 @@ pub enum Unmapped {
     Skip,
     /// It is carried with the old id.
     Keep,
+}
+
+/// What becomes of a row whose place in the target is taken by other content
+/// (`records.on_conflict`): its key, or a value that is unique there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnConflict {
+    /// It fails, and a person looks at it.
+    #[default]
+    Fail,
+    /// The target's row stays, and ours is left out. Rows of ours that refer to it attach to the
+    /// target's row when both are the same thing, and are left out with it when only a number
+    /// happens to be the same.
+    Skip,
+    /// Ours takes its place; the earlier row is journaled first, and a rollback gives it back.
+    Replace,
+}
+
+/// [`OnConflict`] for every table.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Conflicts {
+    /// For tables that are not named.
+    pub default: OnConflict,
+    /// By table. The case of ASCII letters is ignored, as SQLite does.
+    pub tables: BTreeMap<String, OnConflict>,
+}
+
+impl Conflicts {
+    /// For the table of this name.
+    pub fn of(&self, table: &str) -> OnConflict {
+        let named = self.tables.iter().find(|(name, _)| name.eq_ignore_ascii_case(table));
+        named.map_or(self.default, |(_, policy)| *policy)
+    }
 }

@@ -5,9 +5,11 @@
 //! name and what the journal says of those. Then each row is judged: exchanged, looked up in the
 //! target by its key and by every other unique value, and its parents with it.
 
+mod alike;
 mod displace;
 mod parents;
 mod strangers;
+mod yielded;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -44,6 +46,8 @@ pub(crate) enum Fate {
     Held { code: String, kind: Kind, key: Option<String>, scope: Option<String>, stage: Stage },
     /// Left out: by policy, or because a person took out whom it names.
     Skipped,
+    /// Left out by policy, because this row of the target is the same thing and stays.
+    Yields { there: Vec<Value> },
     /// A person has to look at it.
     Failed { code: &'static str, message: String },
 }
@@ -55,7 +59,11 @@ impl Fate {
             Self::Insert | Self::Update { .. } | Self::Complete { .. } | Self::Displace { .. } => {
                 true
             }
-            Self::Equal { .. } | Self::Held { .. } | Self::Skipped | Self::Failed { .. } => false,
+            Self::Equal { .. }
+            | Self::Held { .. }
+            | Self::Skipped
+            | Self::Yields { .. }
+            | Self::Failed { .. } => false,
         }
     }
 }
@@ -80,6 +88,19 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
+    /// A row of the source, as `row` in the target.
+    pub(crate) fn of(form: &Form, source: Vec<Value>, row: Vec<Value>, fate: Fate) -> Self {
+        Self {
+            key: pick(&row, &form.key),
+            now: row.clone(),
+            mentions: mentions(form, &source),
+            row,
+            source,
+            fate,
+            open: None,
+        }
+    }
+
     /// The row as it stands in the target before anything more is written; `None` when ours is
     /// not there.
     pub(crate) fn there(self) -> Option<Self> {
@@ -91,9 +112,11 @@ impl Planned {
                 open: self.open.or_else(|| Some(String::new())),
                 ..self
             }),
-            Fate::Equal { .. } | Fate::Held { .. } | Fate::Skipped | Fate::Failed { .. } => {
-                Some(self)
-            }
+            Fate::Equal { .. }
+            | Fate::Held { .. }
+            | Fate::Skipped
+            | Fate::Yields { .. }
+            | Fate::Failed { .. } => Some(self),
         }
     }
 }

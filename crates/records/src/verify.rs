@@ -8,6 +8,8 @@
 //! counterpart. What it cannot see: columns that only the target has, and a row of the
 //! application that happens to stand under the key of a row that is held.
 
+mod written;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -18,13 +20,15 @@ use sha2::{Digest, Sha256};
 use crate::database::{ReadDatabase, Select};
 use crate::json_rows::chunks;
 use crate::layout::{Form, Layout, pick};
-use crate::policy::Unmapped;
+use crate::policy::{OnConflict, Unmapped};
 use crate::resolve::Resolution;
 use crate::rewrite::rewrite;
 use crate::span::{SpanData, SpanSource};
 use crate::survey::{Purpose, Surveyor, differing, show_key};
 use crate::target_rows::take_number;
+use crate::undo::Undoable;
 use crate::value::{Value, hex};
+use written::Written;
 
 /// One row that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +106,7 @@ pub struct BrokenReference {
 /// Compares the rows of two databases through the mapping.
 pub struct RowAudit {
     surveyor: Surveyor,
+    written: Option<Written>,
 }
 
 /// Told of every row that is not equal: table, key, what was found.
@@ -116,7 +121,16 @@ impl RowAudit {
         layout: Arc<Layout>,
         policy: Unmapped,
     ) -> Self {
-        Self { surveyor: Surveyor { source, target, knowledge, layout, policy } }
+        let surveyor = Surveyor { source, target, knowledge, layout, policy };
+        Self { surveyor, written: None }
+    }
+
+    /// The same, asking a journal which rows the migration wrote. Needed where conflicts are
+    /// skipped: there a row that is not like ours was either left out in favour of another, or is
+    /// ours and was changed, and the databases alone do not tell.
+    #[must_use]
+    pub fn knowing(self, spans: Arc<dyn Undoable>) -> Self {
+        Self { written: Some(Written::new(spans)), ..self }
     }
 
     /// Compares every table, in copy order.
@@ -186,8 +200,14 @@ impl RowAudit {
             findings(&span.table, &show_key(&row), RowFinding::Held { kind, key });
         }
 
-        let (sources, mut expected): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
+        let (mut sources, mut expected): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
         let mut there = self.under_same_keys(form, &expected).await?;
+        for number in self.yielding(form, &sources, &expected, &there).await?.into_iter().rev() {
+            sources.remove(number);
+            expected.remove(number);
+            there.remove(number);
+            report.skipped += 1;
+        }
         let absent: Vec<usize> =
             (0..there.len()).filter(|n| there.get(*n).is_some_and(Option::is_none)).collect();
         let left_out = self.left_out(form, &pick(&sources, &absent)).await?;
@@ -229,6 +249,38 @@ impl RowAudit {
             }
         }
         Ok(report)
+    }
+
+    /// Which of these rows were left out in favour of rows of the target, by the policy of their
+    /// table: in ascending order.
+    async fn yielding(
+        &self,
+        form: &Form,
+        sources: &[Vec<Value>],
+        expected: &[Vec<Value>],
+        there: &[Option<Vec<Value>>],
+    ) -> Result<Vec<usize>, Halt> {
+        let mut numbers = Vec::new();
+        if form.on_conflict != OnConflict::Skip {
+            return Ok(numbers);
+        }
+        for (number, (row, there)) in expected.iter().zip(there).enumerate() {
+            if there.as_ref() == Some(row) {
+                continue;
+            }
+            let ours = match &self.written {
+                Some(written) => written.wrote(&form.table, &pick(row, &form.key))?,
+                None => false,
+            };
+            if !ours {
+                numbers.push(number);
+            }
+        }
+        let left_out = self
+            .surveyor
+            .left_out_for_others(form, pick(sources, &numbers), pick(expected, &numbers))
+            .await?;
+        Ok(left_out.iter().filter_map(|place| numbers.get(*place).copied()).collect())
     }
 
     /// Which of these rows of the source refer to one that is left out, and are so themselves.

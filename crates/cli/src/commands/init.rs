@@ -146,6 +146,12 @@ exclude = ["d1_migrations"]
 # Columns in which old ids may stay, a log of the past for example.
 # leave_ids = ["audit.message"]
 
+# A row whose key or unique value the target has already, with other content: fail (a person looks
+# at it), skip (the target's row stays) or replace (ours takes its place; a rollback gives it back).
+# [records.on_conflict]
+# default = "fail"
+# "settings" = "replace"
+
 # Where ids of users stand. Columns that point at one of these by a foreign key follow by themselves;
 # `rehome plan` finds what was forgotten, and a run is refused until it is named.
 [records.ids]

@@ -142,6 +142,10 @@ pub(crate) fn verdict(verdict: &Verdict, partial: bool, style: Style) -> String 
     };
     fault(verdict.orphan_ids, "source ids still stand in the target's tables");
     fault(verdict.broken_references, "rows of the target point at rows that are not there");
+    let skipped: u64 = verdict.tables.values().map(|table| table.skipped).sum();
+    if skipped > 0 {
+        text += &format!("\n{} rows of the source were left out", amount::count(skipped));
+    }
     let end = if verdict.ok && partial {
         style.yellow("what has arrived is the same on both sides; not everything has")
     } else if verdict.ok {

@@ -4,6 +4,7 @@
 //! that shows the place in the file. What can be judged without looking at a remote is judged
 //! here; what needs one (whether a declared column exists) is judged by `check`.
 
+mod conflict;
 mod place;
 mod rate;
 mod secret;
@@ -16,6 +17,7 @@ use rehome_clerk::{Attribute, ExternalId, OnExisting, UserPolicy};
 use rehome_records::policy::Unmapped;
 use serde::Deserialize;
 
+pub use conflict::OnConflictConfig;
 pub use rate::RateLimit;
 pub use secret::SecretRef;
 
@@ -248,6 +250,9 @@ pub struct RecordsConfig {
     /// What to do with a row that names a user without a counterpart.
     #[serde(default)]
     pub on_unmapped: Unmapped,
+    /// What to do with a row whose place in the target is taken.
+    #[serde(default)]
+    pub on_conflict: OnConflictConfig,
     /// Only these tables.
     pub tables: Option<Vec<String>>,
     /// Not these tables.

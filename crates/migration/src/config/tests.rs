@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use rehome_records::policy::OnConflict;
 
 const GOOD: &str = r#"
 [migration]
@@ -53,6 +54,11 @@ fn mistakes_are_shown_where_they_stand() {
             "",
         ),
         ("unknown_kind", "= \"user\"", "= \"usr\""),
+        (
+            "bad_policy",
+            "[records.ids]",
+            "[records.on_conflict]\nposts = \"overwrite\"\n[records.ids]",
+        ),
         ("bad_database", "kind = \"sqlite\"\npath = \"source.sqlite\"", "kind = \"oracle\""),
     ] {
         assert!(GOOD.contains(from), "{name}");
@@ -60,6 +66,17 @@ fn mistakes_are_shown_where_they_stand() {
         assert!(!error.contains("sk_test_123"), "a pasted secret is not repeated");
         insta::assert_snapshot!(name, error);
     }
+}
+
+#[test]
+fn conflicts_are_decided_by_table() {
+    let wanted = "[records.on_conflict]\ndefault = \"skip\"\nPosts = \"replace\"\n[records.ids]";
+    let records = parse(&GOOD.replace("[records.ids]", wanted)).unwrap().records.unwrap();
+    let conflicts = records.on_conflict.conflicts();
+    assert_eq!(conflicts.of("posts"), OnConflict::Replace);
+    assert_eq!(conflicts.of("users"), OnConflict::Skip);
+    let conflicts = parse(GOOD).unwrap().records.unwrap().on_conflict.conflicts();
+    assert_eq!(conflicts.of("posts"), OnConflict::Fail);
 }
 
 #[test]

@@ -187,7 +187,10 @@ impl ImportSpans {
         };
         let existed = keys(&|plan| plan.fate == Fate::Equal { ours: false });
         let left = keys(&|plan| {
-            matches!(plan.fate, Fate::Held { .. } | Fate::Skipped | Fate::Failed { .. })
+            matches!(
+                plan.fate,
+                Fate::Held { .. } | Fate::Skipped | Fate::Yields { .. } | Fate::Failed { .. }
+            )
         });
         let open = keys(&|plan| plan.open.is_some());
         let mut replaced = past.replaced();
@@ -210,6 +213,7 @@ impl ImportSpans {
                 | Fate::Equal { .. }
                 | Fate::Held { .. }
                 | Fate::Skipped
+                | Fate::Yields { .. }
                 | Fate::Failed { .. } => continue,
             };
             for row in earlier {
@@ -290,9 +294,11 @@ fn writes(planned: &[Planned]) -> Vec<WriteRow> {
                     Way::Update(earlier.clone())
                 }
                 Fate::Displace { earlier } => Way::Displace(earlier.clone()),
-                Fate::Equal { .. } | Fate::Held { .. } | Fate::Skipped | Fate::Failed { .. } => {
-                    return None;
-                }
+                Fate::Equal { .. }
+                | Fate::Held { .. }
+                | Fate::Skipped
+                | Fate::Yields { .. }
+                | Fate::Failed { .. } => return None,
             };
             let mut blocks = Vec::new();
             summary::block(plan, &mut blocks);
@@ -304,6 +310,7 @@ fn writes(planned: &[Planned]) -> Vec<WriteRow> {
                 | Fate::Equal { .. }
                 | Fate::Held { .. }
                 | Fate::Skipped
+                | Fate::Yields { .. }
                 | Fate::Failed { .. } => None,
             };
             Some(WriteRow { key: plan.key.clone(), row: plan.now.clone(), way, blocks, ours })

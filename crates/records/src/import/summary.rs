@@ -104,7 +104,7 @@ pub(crate) fn done(
                 data.replaced += 1;
             }
             Fate::Equal { ours: false } => data.equal += 1,
-            Fate::Skipped => data.skipped += 1,
+            Fate::Skipped | Fate::Yields { .. } => data.skipped += 1,
             Fate::Failed { code, message } => {
                 failed.push(Failed { code, message: message.clone() });
                 block(plan, &mut blocks);
@@ -193,8 +193,8 @@ pub(crate) fn failure(failed: &[Failed]) -> Option<Failure> {
     }
     let hint = match code {
         "row_conflict" => {
-            "decide which of the two rows is right, remove or change the one in the target, then \
-             `rehome retry`"
+            "decide which of the two rows is right: remove or change the one in the target, or say \
+             `skip` or `replace` for the table in [records.on_conflict]; then `rehome retry`"
         }
         "parent_missing" => {
             "add the missing row, clear the reference, or carry the table that it is in, then \

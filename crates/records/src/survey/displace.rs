@@ -5,17 +5,23 @@
 //! can only come from there, and ours takes its place; the earlier one is journaled first. It is
 //! left alone, as a conflict, when ours was already there before (then the application has
 //! changed it since), when its user has no row of its own in the source that would take its
-//! place, or when other rows refer to it and would be torn along. Every other row belongs to the
-//! application: a conflict.
+//! place, or when other rows refer to it and would be torn along.
+//!
+//! Every other row belongs to the application: a conflict, for which a person has said what
+//! becomes of it ([`OnConflict`]). A row that is the same thing as ours (see `alike`) may become
+//! ours where it stands, and keeps whoever refers to it; any other has to go, and goes only when
+//! nobody refers to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rehome_core::{Halt, Kind, Origin};
 
+use super::alike::{identifying, same_thing};
 use super::{Fate, Past, Planned, Surveyor, differing, show_key};
 use crate::database::Select;
 use crate::json_rows::chunks;
 use crate::layout::{Form, IdAt, pick};
+use crate::policy::OnConflict;
 use crate::target_rows::{referred, take_number};
 use crate::value::Value;
 
@@ -42,15 +48,7 @@ impl Surveyor {
         if contests.is_empty() {
             return Ok(Vec::new());
         }
-        let identifying: Vec<&IdAt> = form
-            .ids
-            .iter()
-            .filter(|id| {
-                id.path.is_none()
-                    && (form.key.contains(&id.column)
-                        || form.unique.iter().any(|set| set.contains(&id.column)))
-            })
-            .collect();
+        let identifying: Vec<&IdAt> = identifying(form).collect();
         let owners = self.owners(&identifying, &contests)?;
         let owner_of = |row: &[Value]| {
             identifying.iter().find_map(|id| {
@@ -89,29 +87,38 @@ impl Surveyor {
                     continue;
                 }
             }
-            let mut blocked = in_the_way
-                .iter()
-                .find(|row| owner_of(row).is_none())
-                .map(|row| conflict(form, plan, row, None));
-            if blocked.is_none()
-                && let Some(there) = &same
+            let mut decided = None;
+            if let Some(there) = &same
                 && past.was_ours(&plan.key, there)
             {
                 let why = "it was changed after this migration wrote it";
-                blocked = Some(conflict(form, plan, there, Some(why)));
+                decided = Some(conflict(form, plan, there, Some(why)));
+            } else if let Some(theirs) = in_the_way.iter().find(|row| owner_of(row).is_none()) {
+                match form.on_conflict {
+                    OnConflict::Fail => decided = Some(conflict(form, plan, theirs, None)),
+                    OnConflict::Skip => decided = Some(left_out(form, plan, &in_the_way)),
+                    OnConflict::Replace => {
+                        if let (Some(there), [_]) = (&same, in_the_way.as_slice())
+                            && becomes(form, there, &plan.row)
+                        {
+                            decided = Some(Fate::Update { earlier: there.clone() });
+                        }
+                    }
+                }
             }
             for row in in_the_way {
-                if blocked.is_some() {
+                if decided.is_some() {
                     break;
                 }
                 if let Some((id, source)) = owner_of(row)
                     && !have_own.contains(&(id.column, source.clone()))
                 {
                     let why = format!("its {} {source} has no such row in the source", id.kind);
-                    blocked = Some(conflict(form, plan, row, Some(&why)));
+                    decided = Some(conflict(form, plan, row, Some(&why)));
                 }
             }
-            match blocked {
+            // Decided, or all that is in the way has to go.
+            match decided {
                 Some(fate) => verdicts.push(Verdict { number, fate }),
                 None => displaced.push((number, same.into_iter().chain(rivals).collect())),
             }
@@ -216,6 +223,22 @@ pub(super) fn completes(form: &Form, there: &[Value], ours: &[Value]) -> bool {
                     .iter()
                     .any(|parent| parent.circle && parent.columns.contains(&column)))
     })
+}
+
+/// A row that is left out in favour of those that are there.
+fn left_out(form: &Form, plan: &Planned, in_the_way: &[&Vec<Value>]) -> Fate {
+    match in_the_way.iter().find(|row| same_thing(form, &plan.row, row)) {
+        Some(there) => Fate::Yields { there: (**there).clone() },
+        None => Fate::Skipped,
+    }
+}
+
+/// Whether the row that is there can become ours where it stands: it is the same thing, and
+/// whoever refers to it will refer to ours.
+fn becomes(form: &Form, there: &[Value], ours: &[Value]) -> bool {
+    let referred_alike =
+        form.children.iter().all(|child| pick(there, &child.columns) == pick(ours, &child.columns));
+    referred_alike && same_thing(form, ours, there)
 }
 
 fn conflict(form: &Form, plan: &Planned, there: &[Value], why: Option<&str>) -> Fate {

@@ -4,7 +4,8 @@
 //! references (a table that refers to itself, two tables that refer to each other) a reference
 //! that may be NULL is left empty for now and completed later, because spans are written one by
 //! one. Otherwise the row waits for a row of the parent's table; or it fails, when the parent
-//! will never come because the source lacks it too, or its table is not carried.
+//! will never come because the source lacks it too, or its table is not carried. A row whose
+//! parent was left out is left out with it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -16,7 +17,7 @@ use super::{Fate, Planned, Purpose, Surveyor, index_by, show_key};
 use crate::database::Select;
 use crate::json_rows::chunks;
 use crate::layout::{Form, Keying, ParentAt, pick};
-use crate::policy::Unmapped;
+use crate::policy::{OnConflict, Unmapped};
 use crate::resolve::resolve;
 use crate::rewrite::mentions;
 use crate::span::SPAN;
@@ -159,7 +160,9 @@ impl Surveyor {
         rows: &[Vec<Value>],
         purpose: Purpose,
     ) -> Result<BTreeSet<usize>, Halt> {
-        if self.policy == Unmapped::Keep || !parent.carried {
+        let some_are = self.policy != Unmapped::Keep
+            || self.layout.tables.iter().any(|table| table.on_conflict() == OnConflict::Skip);
+        if !parent.carried || !some_are {
             return Ok(BTreeSet::new());
         }
         self.skipped_above(form, parent, rows, purpose, GENERATIONS).await
@@ -233,6 +236,13 @@ impl Surveyor {
                     open.push((number, row));
                 }
             }
+            if above.on_conflict == OnConflict::Skip {
+                let of: Vec<_> =
+                    open.iter().filter_map(|(n, _)| references.get(*n).cloned()).collect();
+                let yielded = self.yielded(above, parent, &of, purpose).await?;
+                skipped
+                    .extend(yielded.iter().filter_map(|n| open.get(*n).map(|(number, _)| *number)));
+            }
             for grandparent in &above.parents {
                 let rows: Vec<_> = open.iter().map(|(_, row)| row.clone()).collect();
                 if rows.is_empty() || !grandparent.carried {
@@ -294,7 +304,7 @@ fn lost(
     lost
 }
 
-fn positions(form: &Form, columns: &[String]) -> Option<Vec<usize>> {
+pub(super) fn positions(form: &Form, columns: &[String]) -> Option<Vec<usize>> {
     columns
         .iter()
         .map(|name| form.target.iter().rposition(|column| column.eq_ignore_ascii_case(name)))

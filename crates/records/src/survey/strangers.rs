@@ -11,12 +11,14 @@ use std::collections::{BTreeSet, HashMap};
 use futures::future::BoxFuture;
 use rehome_core::{Halt, Stage};
 
+use super::alike::same_thing;
 use super::displace::completes;
 use super::parents::GENERATIONS;
 use super::{Fate, Past, Planned, Purpose, Surveyor};
 use crate::database::{ReadDatabase, Select, quote_name};
 use crate::json_rows::chunks;
 use crate::layout::{Form, Keying, ParentAt, pick};
+use crate::policy::OnConflict;
 use crate::resolve::resolve;
 use crate::rewrite::{mentions, rewrite};
 use crate::span::SPAN;
@@ -113,7 +115,7 @@ impl Surveyor {
     }
 
     /// The references whose row the source has, in lots of bounded content.
-    async fn lots<'a>(
+    pub(super) async fn lots<'a>(
         &self,
         above: &Form,
         parent: &ParentAt,
@@ -172,16 +174,11 @@ impl Surveyor {
             match there.get(&place) {
                 None => absent.push((place, source, row)),
                 Some(there) if *there == row || completes(above, there, &row) => {}
+                // It was left out in favour of that row, which is the same thing.
+                Some(there)
+                    if above.on_conflict == OnConflict::Skip && same_thing(above, &row, there) => {}
                 Some(_) => {
-                    let plan = Planned {
-                        key: pick(&row, &above.key),
-                        now: row.clone(),
-                        mentions: mentions(above, &source),
-                        row,
-                        source,
-                        fate: Fate::Insert,
-                        open: None,
-                    };
+                    let plan = Planned::of(above, source, row, Fate::Insert);
                     differ.push((place, plan));
                 }
             }
@@ -221,12 +218,12 @@ impl Surveyor {
     }
 }
 
-fn of_t(columns: &[String]) -> Vec<String> {
+pub(super) fn of_t(columns: &[String]) -> Vec<String> {
     columns.iter().map(|column| format!("t.{column}")).collect()
 }
 
 /// The parents that these references lead to in one database, by the reference's number.
-async fn under(
+pub(super) async fn under(
     database: &dyn ReadDatabase,
     table: &str,
     parent: &ParentAt,

@@ -19,7 +19,8 @@ use rehome_records::d1::{D1Config, D1Reader, D1Writer};
 use rehome_records::ids::IdColumns;
 use rehome_records::import::ImportSpans;
 use rehome_records::layout::Layout;
-use rehome_records::policy::Unmapped;
+use rehome_records::plan::{TablePlan, plan};
+use rehome_records::policy::{Conflicts, OnConflict, Unmapped};
 use rehome_records::schema::{self, Selection};
 use rehome_records::span::{SPAN, SpanSource};
 use rehome_records::sqlite::{SqliteReader, SqliteWriter};
@@ -98,6 +99,7 @@ pub(crate) struct Yard {
     pub(crate) trouble: Trouble,
     pub(crate) limits: Option<Limits>,
     pub(crate) writes: u64,
+    pub(crate) conflicts: Conflicts,
     /// Whether time stands still but for waiting; not with a network in between.
     paused: bool,
     open: Open,
@@ -168,6 +170,7 @@ impl Yard {
             trouble: Trouble::None,
             limits: None,
             writes: 0,
+            conflicts: Conflicts::default(),
             paused: true,
             open,
         }
@@ -199,6 +202,36 @@ impl Yard {
         Reader::open(&self.path("journal")).unwrap()
     }
 
+    /// What becomes of rows whose place is taken, by table.
+    pub(crate) fn on_conflict(&mut self, tables: &[(&str, OnConflict)]) {
+        self.conflicts.tables =
+            tables.iter().map(|(table, policy)| ((*table).to_owned(), *policy)).collect();
+    }
+
+    /// A person has decided about everything that failed.
+    pub(crate) fn retry(&mut self) {
+        self.live_through(async |yard, _, _| {
+            let journal = yard.journal();
+            let reader = journal.reader().unwrap();
+            let failed = reader.in_condition(&[Condition::Failed], UnitId(0), 10_000).unwrap();
+            for unit in failed {
+                journal.submit(vec![Change::step(unit, Event::Retried)]).await.unwrap();
+            }
+        })
+        .unwrap();
+    }
+
+    /// What a plan of all tables foretells, by a journal in which everybody is mapped.
+    pub(crate) fn foretell(&mut self) -> BTreeMap<String, TablePlan> {
+        self.live_through(async |yard, source, target| {
+            let layout = yard.layout(source.as_ref(), target.as_ref()).await;
+            let knowledge = Arc::new(yard.reader()) as Arc<dyn Knowledge>;
+            let plans = plan(source, target, knowledge, layout, Unmapped::Hold).await.unwrap();
+            plans.into_iter().map(|plan| (plan.table.clone(), plan)).collect()
+        })
+        .unwrap()
+    }
+
     /// The databases and how rows travel between them, outside of any run.
     pub(crate) async fn databases(&self) -> (Arc<dyn WriteDatabase>, Arc<Layout>) {
         let (source, target) = (self.open)();
@@ -211,7 +244,7 @@ impl Yard {
         let all = Selection { tables: None, exclude: Vec::new() };
         let to = schema::read(target, &all).await.unwrap();
         let ids = IdColumns::resolve(&self.ids, &from).unwrap();
-        Arc::new(Layout::new(&from, &to, &ids))
+        Arc::new(Layout::new(&from, &to, &ids).with_conflicts(&self.conflicts))
     }
 
     /// One run of the process, which may die on the way. Says whether it lived.
@@ -259,7 +292,9 @@ impl Yard {
         self.live_through(async |yard, source, target| {
             let layout = yard.layout(source.as_ref(), target.as_ref()).await;
             let knowledge = Arc::new(yard.reader()) as Arc<dyn Knowledge>;
+            let spans = Arc::new(yard.reader()) as Arc<dyn Undoable>;
             let audit = RowAudit::new(source, target, knowledge, layout, Unmapped::Hold);
+            let audit = audit.knowing(spans);
             let mut found = Vec::new();
             let mut note = |table: &str, key: &str, finding| {
                 found.push(format!("{table} {key} {finding:?}"));
