@@ -57,6 +57,8 @@ pub enum Rest {
         /// Units that cannot complete meanwhile.
         blocks: Vec<Block>,
     },
+    /// There is more of it to do, at once: the unit is prepared anew.
+    More,
     /// It cannot be done without a person.
     Failed {
         /// Why.

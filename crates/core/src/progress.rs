@@ -84,6 +84,17 @@ pub enum Progress {
         /// Of how many, when that is known.
         total: Option<u64>,
     },
+    /// The source has moved on: units go again.
+    Reopened {
+        /// Their kind.
+        kind: Kind,
+        /// The stage that they had reached.
+        from: Stage,
+        /// The stage from which they go again.
+        to: Stage,
+        /// How many.
+        units: u64,
+    },
     /// The first interrupt: what is under way ends, nothing new starts.
     Interrupted,
 }

@@ -176,6 +176,9 @@ pub enum Event {
     Unknown,
     /// A probe, made after the settle time, found no trace of the effect.
     Absent,
+    /// An absence that was believed is not believed any more: a request may arrive late, and who
+    /// goes back sends nothing after it.
+    Doubted,
     /// It cannot go on, found out without an effect.
     Failed,
     /// It waits for another unit.
@@ -188,6 +191,9 @@ pub enum Event {
     Retried,
     /// A verified unit was compared again and differs.
     Differed,
+    /// The source has moved on since: what was done up to this stage still stands, what follows
+    /// has to be done again.
+    Reopened(Stage),
     /// An effect is about to be taken back.
     UndoIntended,
     /// The effect was taken back, and with it the unit went back.
@@ -206,12 +212,14 @@ impl Event {
         all.extend(Stage::ALL.map(Self::Done));
         all.extend(Stage::ALL.map(Self::Undone));
         all.extend(Stage::ALL.map(Self::Reverted));
+        all.extend(Stage::ALL.map(Self::Reopened));
         all.extend([
             Self::Partly,
             Self::Rejected,
             Self::NotSent,
             Self::Unknown,
             Self::Absent,
+            Self::Doubted,
             Self::Failed,
             Self::Held,
             Self::Released,
@@ -236,12 +244,14 @@ impl Event {
             Self::NotSent => "not_sent",
             Self::Unknown => "unknown",
             Self::Absent => "absent",
+            Self::Doubted => "doubted",
             Self::Failed => "failed",
             Self::Held => "held",
             Self::Released => "released",
             Self::Skipped => "skipped",
             Self::Retried => "retried",
             Self::Differed => "differed",
+            Self::Reopened(_) => "reopened",
             Self::UndoIntended => "undo_intended",
             Self::Undone(_) => "undone",
             Self::Reverted(_) => "reverted",
@@ -256,6 +266,7 @@ impl Event {
             "done" => Some(Self::Done(to)),
             "undone" => Some(Self::Undone(to)),
             "reverted" => Some(Self::Reverted(to)),
+            "reopened" => Some(Self::Reopened(to)),
             _ => Self::all().into_iter().find(|event| event.as_str() == word),
         }
     }
@@ -296,12 +307,14 @@ pub fn next_state(state: Option<State>, event: Event) -> Result<State, Illegal> 
             | Event::NotSent
             | Event::Unknown
             | Event::Absent
+            | Event::Doubted
             | Event::Failed
             | Event::Held
             | Event::Released
             | Event::Skipped
             | Event::Retried
             | Event::Differed
+            | Event::Reopened(_)
             | Event::UndoIntended
             | Event::Undone(_)
             | Event::Reverted(_)
@@ -320,12 +333,14 @@ pub fn next_state(state: Option<State>, event: Event) -> Result<State, Illegal> 
         | (Event::Released, Held | RolledBack)
         | (Event::Retried, Failed | Skipped | Stuck) => here(Ready),
         (Event::Rejected, Intended | InDoubt) | (Event::Failed, Ready) => here(Failed),
-        (Event::Unknown, Intended | InDoubt) => here(InDoubt),
+        (Event::Unknown, Intended | InDoubt) | (Event::Doubted, Ready) => here(InDoubt),
         (Event::Held, Ready) => here(Held),
         (Event::Skipped, Ready | Failed | Held | RolledBack) => here(Skipped),
         (Event::Differed, Ready) if stage == Stage::Verified => {
             Ok(State::new(Stage::Imported, Failed))
         }
+        (Event::Reopened(to), Ready) if to < stage => Ok(State::new(to, Ready)),
+        (Event::Reopened(to), Failed | Held) if to <= stage => Ok(State::new(to, Ready)),
         (Event::UndoIntended, Ready | Failed | Held | Skipped | RolledBack) => here(Undoing),
         (Event::Undone(to), Undoing | UndoInDoubt)
         | (Event::Reverted(to), Ready | Failed | Held | Skipped | RolledBack)
@@ -346,12 +361,14 @@ pub fn next_state(state: Option<State>, event: Event) -> Result<State, Illegal> 
             | Event::NotSent
             | Event::Unknown
             | Event::Absent
+            | Event::Doubted
             | Event::Failed
             | Event::Held
             | Event::Released
             | Event::Skipped
             | Event::Retried
             | Event::Differed
+            | Event::Reopened(_)
             | Event::UndoIntended
             | Event::Undone(_)
             | Event::Reverted(_)
@@ -385,7 +402,7 @@ pub fn diagram() -> String {
         let _ = writeln!(out, "    {from} --> {to}: advanced, done");
     }
     let _ = writeln!(out, "    verified --> imported: differed");
-    let _ = writeln!(out, "    verified --> exported: reverted, undone");
+    let _ = writeln!(out, "    verified --> exported: reopened, reverted, undone");
     let _ = writeln!(out, "    state \"at any stage\" as stage {{");
     let stage = Stage::Exported;
     for condition in Condition::ALL {

@@ -20,7 +20,7 @@ use rehome_core::clock::Clock;
 use rehome_core::engine::{Engine, Finish, Interrupt};
 use rehome_core::journal::{self, Change, Journal, Reader, Selection};
 use rehome_core::progress::Watcher;
-use rehome_core::{Condition, Stage, Transition, UnitId};
+use rehome_core::{Condition, Event, Stage, Transition, UnitId};
 use rehome_records::undo::{RowPlan, RowStep, stages};
 use serde_json::json;
 
@@ -224,8 +224,11 @@ impl Way<'_> {
         self.run(self.workers.with_users_back(engine, to, rows, weighed.forced)).await
     }
 
-    /// Finds out what became of every request whose answer nobody has.
+    /// Finds out what became of every request whose answer nobody has, or of which only a run has
+    /// believed that it left nothing: a run sends again under the same key, and whatever arrives
+    /// late is one of the two; after a rollback it would be there for nobody.
     async fn settle(&self) -> Result<Finish, Error> {
+        self.doubt().await?;
         let forth = [Condition::Intended, Condition::InDoubt];
         let reader = self.workers.journal.reader()?;
         if !reader.in_condition(&forth, UnitId(0), 1)?.is_empty() {
@@ -238,6 +241,21 @@ impl Way<'_> {
             return self.run(self.workers.with_undo_doubts(self.workers.engine(true))).await;
         }
         Ok(Finish::Quiescent)
+    }
+
+    /// Takes back every absence that a run has believed.
+    async fn doubt(&self) -> Result<(), Error> {
+        const AT_ONCE: usize = 500;
+        let journal = self.workers.journal;
+        let reader = journal.reader()?;
+        loop {
+            let units = reader.believed_absent(UnitId(0), AT_ONCE)?;
+            if units.is_empty() {
+                return Ok(());
+            }
+            let doubted = |unit| Change::step(unit, Event::Doubted);
+            journal.submit(units.into_iter().map(doubted).collect()).await?;
+        }
     }
 
     /// Takes the rows back, table by table.

@@ -68,8 +68,13 @@ async fn perform(
     match transition.apply(&unit, payload).await {
         Outcome::Done(done) => {
             shared.trouble.over();
+            let more = done.rest == Some(Rest::More);
             record_done(shared, &unit, course::done(&way), way.to(), done).await?;
-            Ok(Feedback::Settled(unit.id))
+            Ok(if more {
+                Feedback::Again(unit.id, Some(Duration::ZERO))
+            } else {
+                Feedback::Settled(unit.id)
+            })
         }
         Outcome::Rejected(failure) => {
             shared.trouble.over();
@@ -186,6 +191,7 @@ pub(super) async fn record_done(
             source_key: unit.source_key.clone(),
             code: waits.first().map_or_else(|| "held".to_owned(), |wait| wait.code.clone()),
         }),
+        Some(Rest::More) => {}
         Some(Rest::Failed { failure, .. }) => note_failure(shared, unit, failure),
     }
     Ok(())

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Error;
-use super::change::{Detail, ExportedDetail, PAGE, PageDetail};
+use super::change::{Called, Detail, ExportedDetail, PAGE, PageDetail};
 use crate::state::{Condition, Event, Stage, State, next_state};
 use crate::unit::Kind;
 
@@ -103,13 +103,7 @@ fn export(conn: &Connection, seq: i64, unit: i64, exported: &ExportedDetail) -> 
             exported.label,
             seq
         ])?;
-        let mut alias = conn.prepare_cached(
-            "INSERT INTO alias (kind, alias, unit) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-        )?;
-        for name in &exported.aliases {
-            alias.execute(params![exported.kind.as_str(), name, unit])?;
-        }
-        Ok(())
+        name(conn, unit, exported.kind.as_str(), &exported.aliases)
     };
     run().map_err(Error::sqlite(DOING))
 }
@@ -156,7 +150,7 @@ fn step(
                  done_seq = CASE WHEN ?11 THEN NULL ELSE coalesce(?10, done_seq) END,
                  void = CASE ?16 WHEN 'begun' THEN iif(void = 1 OR intent_seq IS NULL, 2, 0)
                                  WHEN 'unsent' THEN iif(void = 2, 1, void)
-                                 WHEN 'absent' THEN 1
+                                 WHEN 'absent' THEN intent_seq IS NOT NULL
                                  WHEN 'over' THEN 0
                                  ELSE void END,
                  intent_seq = CASE WHEN ?13 THEN NULL ELSE coalesce(?9, intent_seq) END,
@@ -197,7 +191,46 @@ fn step(
             return Err(Error::Sqlite { doing: DOING, source });
         }
     }
+    if matches!(event, Event::Reopened(_)) {
+        renew(conn, entry.seq, unit, &before.kind, detail).map_err(Error::sqlite(DOING))?;
+    }
     waits(conn, entry.seq, unit, before, detail).map_err(Error::sqlite(DOING))
+}
+
+/// What the export knows of a unit from now on stands in this entry.
+fn renew(
+    conn: &Connection,
+    seq: i64,
+    unit: i64,
+    kind: &str,
+    detail: &Detail,
+) -> rusqlite::Result<()> {
+    if detail.data.is_some() {
+        conn.prepare_cached("UPDATE unit SET exported_seq = ?2 WHERE id = ?1")?
+            .execute([unit, seq])?;
+    }
+    if let Some(Called { label, aliases, gone }) = &detail.called {
+        conn.prepare_cached("UPDATE unit SET label = ?2 WHERE id = ?1")?
+            .execute(params![unit, label])?;
+        let mut lost =
+            conn.prepare_cached("DELETE FROM alias WHERE kind = ?1 AND alias = ?2 AND unit = ?3")?;
+        for name in gone {
+            lost.execute(params![kind, name, unit])?;
+        }
+        name(conn, unit, kind, aliases)?;
+    }
+    Ok(())
+}
+
+/// Gives a unit the names under which it must be found.
+fn name(conn: &Connection, unit: i64, kind: &str, aliases: &[String]) -> rusqlite::Result<()> {
+    let mut alias = conn.prepare_cached(
+        "INSERT INTO alias (kind, alias, unit) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    )?;
+    for name in aliases {
+        alias.execute(params![kind, name, unit])?;
+    }
+    Ok(())
 }
 
 /// What an entry means for the columns that point back into the log.
@@ -253,7 +286,7 @@ impl Columns {
 /// The word for what an event tells of the traces of forward intents.
 fn trace(before: Condition, event: Event, over: bool) -> Option<&'static str> {
     let forth = matches!(before, Condition::Intended | Condition::InDoubt);
-    if over || event == Event::Partly {
+    if over || matches!(event, Event::Partly | Event::Doubted) {
         Some("over")
     } else if event == Event::Intended {
         Some("begun")

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Done, Rest};
-use crate::state::Event;
+use crate::state::{Event, Stage};
 use crate::transition::Exported;
 use crate::unit::{Block, Failure, Kind, Origin, UnitId, Wait};
 
@@ -60,6 +60,24 @@ impl Change {
         Self::Step { unit, event: Event::Held, detail }
     }
 
+    /// The source has moved on: the unit has to go from `to` again. `renewed` is how the source
+    /// shows it now, when that matters, with the names that it has lost since.
+    pub fn reopened(
+        unit: UnitId,
+        to: Stage,
+        reason: String,
+        renewed: Option<(Exported, Vec<String>)>,
+    ) -> Self {
+        let (called, data) = match renewed {
+            None => (None, None),
+            Some((Exported { source_key: _, scope: _, label, aliases, data }, gone)) => {
+                (Some(Called { label, aliases, gone }), Some(data))
+            }
+        };
+        let detail = Detail { reason: Some(reason), called, data, ..Detail::default() };
+        Self::Step { unit, event: Event::Reopened(to), detail }
+    }
+
     /// An intent, of an effect or of an undo.
     pub fn intent(unit: UnitId, event: Event, intent: serde_json::Value) -> Self {
         let detail = Detail { data: Some(intent), ..Detail::default() };
@@ -76,10 +94,10 @@ impl Change {
             (Some(Rest::Failed { failure, .. }), _) => {
                 changes.push(Self::failure(unit, Event::Stuck, failure, Vec::new()));
             }
-            (Some(Rest::Held { .. }) | None, Some(out)) => {
+            (Some(Rest::Held { .. } | Rest::More) | None, Some(out)) => {
                 changes.push(Self::failure(unit, Event::Skipped, out, Vec::new()));
             }
-            (Some(Rest::Held { .. }) | None, None) => {}
+            (Some(Rest::Held { .. } | Rest::More) | None, None) => {}
         }
         changes
     }
@@ -91,6 +109,7 @@ impl Change {
         let detail = Detail { target, origin, data, ..Detail::default() };
         match rest {
             None => vec![Self::Step { unit, event: whole, detail }],
+            Some(Rest::More) => vec![Self::Step { unit, event: Event::Partly, detail }],
             Some(Rest::Held { waits, blocks }) => vec![
                 Self::Step { unit, event: Event::Partly, detail },
                 Self::hold(unit, waits, blocks),
@@ -135,9 +154,27 @@ pub struct Detail {
     /// Whom it blocks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<Block>,
-    /// The intent's or the outcome's own data.
+    /// How the unit is called from now on, when the source shows it under other names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<Called>,
+    /// The intent's or the outcome's own data; of a unit that was reopened, what the export knows
+    /// of it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<serde_json::Value>,
+}
+
+/// How a unit is recognised and found again (see [`Exported`]).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Called {
+    /// For a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// For workers: every name that it has now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Names that it had before and has no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
 }
 
 impl Detail {
@@ -158,6 +195,12 @@ pub(super) struct ExportedDetail {
     pub(super) label: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) aliases: Vec<String>,
+    pub(super) data: serde_json::Value,
+}
+
+/// What the export knows of a unit, whether it stands in an `exported` or a `reopened` entry.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ExportedData {
     pub(super) data: serde_json::Value,
 }
 

@@ -32,7 +32,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use change::{Ack, Change, Detail};
+pub use change::{Ack, Called, Change, Detail};
 pub use error::{Difference, Error};
 pub use inline::{Gate, Writing};
 pub use lock::Owner;

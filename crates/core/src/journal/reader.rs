@@ -17,7 +17,7 @@ pub use listing::{Counts, FailureRow, HistoryEntry, Mapping, Standing, WaitRow};
 pub use log::{LogEntry, LogFilter, LogPage};
 
 use super::cache::{parse, state_from_columns};
-use super::change::{Detail, ExportedDetail};
+use super::change::{Detail, ExportedData};
 use super::{Error, Owner, Setup, lock, schema, setup};
 use crate::state::{Condition, Stage};
 use crate::unit::{Effect, Failure, Kind, Origin, Unit, UnitId};
@@ -228,7 +228,7 @@ impl Reader {
             })?;
         rows.into_iter()
             .map(|(id, seq, exported, done)| {
-                let exported: ExportedDetail = parse(seq, Some(&exported))?;
+                let exported: ExportedData = parse(seq, Some(&exported))?;
                 let done = match done {
                     Some(text) => parse::<Detail>(seq, Some(&text))?.data,
                     None => None,
@@ -329,7 +329,7 @@ impl RawUnit {
     }
 
     fn understand(self) -> Result<Unit, Error> {
-        let exported: ExportedDetail = parse(self.exported_seq, self.exported.as_deref())?;
+        let exported: ExportedData = parse(self.exported_seq, self.exported.as_deref())?;
         let data = |text: &Option<String>| match text {
             Some(text) => Ok(parse::<Detail>(self.exported_seq, Some(text))?.data),
             None => Ok(None),

@@ -16,9 +16,10 @@ use crate::boundary::{self, Boundary};
 const APPLICATION_ID: i64 = 0x7268_6d65;
 
 /// The schema, one step per format version. A released step is never edited.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("../../../../migrations/0001_journal.sql"),
     include_str!("../../../../migrations/0002_undo.sql"),
+    include_str!("../../../../migrations/0003_reopened.sql"),
 ];
 
 /// How long a reader waits for a writer's lock, and the reverse. In WAL mode both are short.

@@ -18,7 +18,7 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
-use super::change::{Detail, ExportedDetail, PAGE, PageDetail};
+use super::change::{Called, Detail, ExportedDetail, PAGE, PageDetail};
 use super::setup::{self, SCRUBBED};
 use super::{Error, cache, lock, replay, schema};
 use crate::clock::Clock;
@@ -228,7 +228,7 @@ fn copy(
         let (seq, unit, at, event, from, to, attempt, detail) =
             read().map_err(Error::sqlite(DOING))?;
         let detail = match &detail {
-            Some(text) => Some(without_people(seq, unit, &event, text, keep)?),
+            Some(text) => Some(without_people(new, seq, unit, &event, text, keep)?),
             None => None,
         };
         append(new, (unit, at, &event, from, to, attempt), detail.as_deref(), Some(seq))?;
@@ -237,8 +237,15 @@ fn copy(
     Ok(entries)
 }
 
-/// An entry's detail without anything about anybody.
+/// The kind of a unit that is in the new journal already.
+fn kind_of(new: &Connection, unit: i64) -> Result<Kind, Error> {
+    Ok(Kind::from_name(cache::position(new, unit)?.kind))
+}
+
+/// An entry's detail without anything about anybody. Units come into `new` before what happens to
+/// them.
 fn without_people(
+    new: &Connection,
     seq: i64,
     unit: Option<i64>,
     event: &str,
@@ -266,6 +273,18 @@ fn without_people(
                 data,
             })
         }
+        (Some(unit), "reopened") => {
+            let mut detail: Detail = cache::parse(seq, Some(text))?;
+            let renewed = detail.data.take();
+            let label = detail.called.is_some();
+            let mut detail = anonymous(detail);
+            if let Some(data) = renewed {
+                let kept = keep(&kind_of(new, unit)?, &data);
+                detail.called = label.then(|| Called { label: kept.label, ..Called::default() });
+                detail.data = Some(kept.data);
+            }
+            serde_json::to_string(&detail)
+        }
         (Some(_), _) => {
             let detail: Detail = cache::parse(seq, Some(text))?;
             serde_json::to_string(&anonymous(detail))
@@ -277,10 +296,12 @@ fn without_people(
 /// A step without anything about anybody. That there *was* data stays visible, because the cache
 /// is derived from that.
 fn anonymous(detail: Detail) -> Detail {
-    let Detail { target, origin, failure, reason: _, waits, blocks, data } = detail;
+    let Detail { target, origin, failure, reason: _, waits, blocks, called, data } = detail;
     let failure = failure.map(|failure| crate::unit::Failure::new(failure.code, REMOVED));
     let waits = waits.into_iter().map(|wait| crate::unit::Wait { example: None, ..wait }).collect();
-    Detail { target, origin, failure, reason: None, waits, blocks, data: data.map(|_| json!({})) }
+    let called = called.map(|_| Called::default());
+    let data = data.map(|_| json!({}));
+    Detail { target, origin, failure, reason: None, waits, blocks, called, data }
 }
 
 /// A note without its words: numbers and yes or no stay under their names.

@@ -14,7 +14,11 @@ fn words_come_back_as_what_they_were() {
     }
     for event in Event::all() {
         let to = match event {
-            Event::Advanced(to) | Event::Done(to) | Event::Undone(to) | Event::Reverted(to) => to,
+            Event::Advanced(to)
+            | Event::Done(to)
+            | Event::Undone(to)
+            | Event::Reverted(to)
+            | Event::Reopened(to) => to,
             _ => Stage::Exported,
         };
         assert_eq!(Event::from_word(event.as_str(), to), Some(event));
@@ -38,6 +42,7 @@ fn an_effect_needs_an_intent_and_a_lost_answer_needs_a_probe() {
     assert!(next_state(Some(doubt), Event::Intended).is_err(), "never sent again blindly");
     assert!(next_state(Some(doubt), Event::NotSent).is_err());
     assert_eq!(next_state(Some(doubt), Event::Absent), Ok(ready));
+    assert_eq!(next_state(Some(ready), Event::Doubted), Ok(doubt), "an absence can be taken back");
     assert_eq!(
         next_state(Some(doubt), Event::Done(Stage::Created)),
         Ok(State::new(Stage::Created, Condition::Ready))
@@ -64,6 +69,21 @@ fn an_undo_keeps_the_same_protocol_and_what_is_stuck_waits_for_a_person() {
 }
 
 #[test]
+fn what_the_source_has_left_behind_goes_again_and_nothing_under_way_does() {
+    let verified = State::new(Stage::Verified, Condition::Ready);
+    let ready = State::new(Stage::Exported, Condition::Ready);
+    assert_eq!(next_state(Some(verified), Event::Reopened(Stage::Exported)), Ok(ready));
+    assert!(next_state(Some(ready), Event::Reopened(Stage::Exported)).is_err(), "it goes anyway");
+    assert!(next_state(Some(ready), Event::Reopened(Stage::Mapped)).is_err(), "never ahead");
+    for condition in Condition::ALL {
+        let there = State::new(Stage::Exported, condition);
+        let may = matches!(condition, Condition::Failed | Condition::Held);
+        let event = Event::Reopened(Stage::Exported);
+        assert_eq!(next_state(Some(there), event).is_ok(), may, "{there}");
+    }
+}
+
+#[test]
 fn the_diagram_is_the_one_in_the_architecture() {
     insta::assert_snapshot!(diagram());
 }
@@ -79,7 +99,10 @@ proptest! {
             if let Ok(next) = next_state(state, event) {
                 let back = matches!(
                     event,
-                    Event::Differed | Event::Undone(_) | Event::Reverted(_)
+                    Event::Differed
+                        | Event::Reopened(_)
+                        | Event::Undone(_)
+                        | Event::Reverted(_)
                 );
                 if let Some(before) = state && !back {
                     prop_assert!(next.stage >= before.stage);

@@ -289,6 +289,7 @@ impl World {
     pub(crate) fn end(&mut self, rest: Option<Rest>) -> End {
         match rest {
             None => End::Imported,
+            Some(Rest::More) => panic!("rows are never half done"),
             Some(Rest::Held { waits, blocks }) => {
                 self.blocks.extend(blocks.into_iter().map(|block| block.key));
                 End::Held(waits)

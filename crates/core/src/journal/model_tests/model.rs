@@ -24,18 +24,21 @@ enum Goes {
     Down,
     /// From the last stage to the one before it, failed.
     Differs,
+    /// To a lower stage, ready; for what stands still also to the same.
+    Again,
 }
 
 /// Where an undo may begin.
 const RESTING: &[Condition] = &[Ready, Failed, Held, Skipped, RolledBack];
 
 /// Every event that may happen to a known unit, in which conditions, and where it leads.
-const RULES: [(&str, &[Condition], Goes); 21] = [
+const RULES: [(&str, &[Condition], Goes); 23] = [
     ("intended", &[Ready], Goes::To(Intended)),
     ("done", &[Intended, InDoubt], Goes::Up),
     ("partly", &[Intended, InDoubt], Goes::To(Ready)),
     ("rejected", &[Intended, InDoubt], Goes::To(Failed)),
     ("unknown", &[Intended, InDoubt], Goes::To(InDoubt)),
+    ("doubted", &[Ready], Goes::To(InDoubt)),
     ("not_sent", &[Intended, Undoing], Goes::To(Ready)),
     ("absent", &[Intended, InDoubt, Undoing, UndoInDoubt], Goes::To(Ready)),
     ("advanced", &[Ready], Goes::Up),
@@ -45,6 +48,7 @@ const RULES: [(&str, &[Condition], Goes); 21] = [
     ("skipped", &[Ready, Failed, Held, RolledBack], Goes::To(Skipped)),
     ("retried", &[Failed, Skipped, Stuck], Goes::To(Ready)),
     ("differed", &[Ready], Goes::Differs),
+    ("reopened", &[Ready, Failed, Held], Goes::Again),
     ("undo_intended", RESTING, Goes::To(Undoing)),
     ("undone", &[Undoing, UndoInDoubt], Goes::Down),
     ("rejected", &[Undoing, UndoInDoubt], Goes::To(Stuck)),
@@ -57,7 +61,11 @@ const RULES: [(&str, &[Condition], Goes); 21] = [
 /// Where a unit stands after an event; `None` when it may not happen.
 pub(super) fn leads(stage: Stage, at: Condition, event: Event) -> Option<(Stage, Condition)> {
     let named = match event {
-        Event::Advanced(to) | Event::Done(to) | Event::Undone(to) | Event::Reverted(to) => to,
+        Event::Advanced(to)
+        | Event::Done(to)
+        | Event::Undone(to)
+        | Event::Reverted(to)
+        | Event::Reopened(to) => to,
         _ => stage,
     };
     let (_, _, goes) =
@@ -67,6 +75,10 @@ pub(super) fn leads(stage: Stage, at: Condition, event: Event) -> Option<(Stage,
         Goes::Up => (named > stage).then_some((named, Ready)),
         Goes::Down if named == Stage::Exported => Some((named, RolledBack)),
         Goes::Down => (named < stage).then_some((named, Ready)),
+        Goes::Again => {
+            let still = at != Ready && named == stage;
+            (named < stage || still).then_some((named, Ready))
+        }
         Goes::Differs => (stage == Stage::Verified).then_some((Stage::Imported, Failed)),
     }
 }
@@ -308,6 +320,17 @@ impl Row {
             _ => self.attempts,
         };
 
+        if word == "reopened" {
+            if let Some(called) = &detail.called {
+                self.exported.label.clone_from(&called.label);
+                self.exported.aliases.retain(|name| !called.gone.contains(name));
+                self.exported.aliases.extend(called.aliases.iter().cloned());
+            }
+            if let Some(data) = &detail.data {
+                self.exported.data = data.clone();
+            }
+        }
+
         // What is in the target: brought there by an effect, found there by the first advance, or
         // left over there by an undo. The latter does not change how it came there.
         let earlier = self.effect.as_ref().and_then(|left| left.intent.clone());
@@ -342,6 +365,7 @@ impl Row {
             ("intended", _) => self.traces.push(true),
             ("not_sent", Some(latest)) if forth => *latest = false,
             ("absent", _) if forth => self.traces.fill(false),
+            ("doubted", _) => self.traces.fill(true),
             _ => {}
         }
         if moved || back {

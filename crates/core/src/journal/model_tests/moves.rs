@@ -8,7 +8,7 @@ use proptest::sample::select;
 use serde_json::json;
 
 use super::model::{Model, leads};
-use crate::journal::{Change, Detail};
+use crate::journal::{Called, Change, Detail};
 use crate::state::{Event, Stage};
 use crate::transition::Exported;
 use crate::unit::{Block, Failure, Kind, Origin, UnitId, Wait};
@@ -215,10 +215,21 @@ impl Saying {
             Event::Failed => Detail { failure, blocks, ..nothing },
             Event::Rejected | Event::Stuck | Event::Skipped => Detail { failure, ..nothing },
             Event::Held => Detail { waits, blocks, ..nothing },
+            Event::Reopened(_) => Detail {
+                reason: speaks.then(|| "the source moved on".to_owned()),
+                called: remains.then(|| Called {
+                    label: speaks.then(|| format!("now number {number}")),
+                    aliases: ALIASES.iter().take(number as usize % 3).map(|&a| a.into()).collect(),
+                    gone: ALIASES.iter().skip(number as usize % 3).map(|&a| a.into()).collect(),
+                }),
+                data: data(remains),
+                ..nothing
+            },
             Event::Exported
             | Event::NotSent
             | Event::Unknown
             | Event::Absent
+            | Event::Doubted
             | Event::Released
             | Event::Retried
             | Event::Differed => Detail { reason: speaks.then(|| "seen".to_owned()), ..nothing },

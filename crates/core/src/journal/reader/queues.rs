@@ -126,6 +126,28 @@ impl Reader {
         units(&self.lock(), &sql, params![kind.as_str(), stage, after.0, limit as i64, scope])
     }
 
+    /// Ready units of every kind with a forward intent of their stage of which a probe has found no
+    /// trace, and was believed, with numbers above `after`. A request may still arrive later than
+    /// that. Those that were doubted since their latest intent are not among them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn believed_absent(&self, after: UnitId, limit: usize) -> Result<Vec<UnitId>, Error> {
+        self.read("look for absences that were believed", |conn| {
+            conn.prepare_cached(
+                "SELECT u.id FROM unit u
+                 WHERE u.condition = 'ready' AND u.intent_seq IS NOT NULL AND u.id > ?1
+                     AND EXISTS (SELECT 1 FROM entry e WHERE e.unit = u.id AND e.event = 'absent'
+                                     AND e.from_stage = u.stage)
+                     AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.unit = u.id
+                                         AND e.event = 'doubted' AND e.seq > u.intent_seq)
+                 ORDER BY u.id LIMIT ?2",
+            )?
+            .query_map(params![after.0, limit as i64], |row| row.get(0).map(UnitId))?
+            .collect()
+        })
+    }
+
     /// Units in one of these conditions, of every kind, with numbers above `after`.
     ///
     /// # Errors
