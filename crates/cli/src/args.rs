@@ -202,6 +202,12 @@ pub(crate) struct Run {
     /// Move only these users (source id or e-mail address) and their rows
     #[arg(long, value_name = "KEY", num_args = 1..)]
     pub(crate) only: Vec<String>,
+    /// Go through everything again until a pass finds that the source has not moved on
+    #[arg(long, conflicts_with_all = ["until", "limit", "only"])]
+    pub(crate) until_quiet: bool,
+    /// With --until-quiet: stop after so many passes, quiet or not
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "until_quiet", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) passes: u32,
     /// Refuse when things are not as they were when this plan was made
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,

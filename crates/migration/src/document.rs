@@ -258,6 +258,9 @@ pub struct TableVerdict {
     /// Rows that were left out: by policy, or with whom they name.
     #[serde(default)]
     pub skipped: u64,
+    /// Equal when a run verified them; since then the application has changed or removed them in
+    /// the target, and nobody in the source. Only a run can tell.
+    pub overtaken: u64,
 }
 
 /// `verify --json`. The sums count users and rows together.
@@ -273,6 +276,9 @@ pub struct Verdict {
     pub different: u64,
     /// `!`: could not be checked.
     pub unchecked: u64,
+    /// Rows that a run verified before and that the target's application has made its own since.
+    /// No fault.
+    pub overtaken: u64,
     /// Users alone.
     pub users: TableVerdict,
     /// By table.

@@ -43,4 +43,4 @@ pub use observed::Observed;
 /// What to do about [`Error::NoLocalD1`].
 pub use rehome_records::d1::local::HINT as NO_LOCAL_D1;
 pub use rollback::{RollbackEnd, RollbackOptions, rollback, rollback_plan};
-pub use run::{RunEnd, RunOptions, run};
+pub use run::{Passes, RunEnd, RunOptions, run};

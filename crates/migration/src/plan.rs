@@ -162,7 +162,7 @@ async fn rows(
         Arc::clone(&databases.target),
         Arc::clone(reader) as Arc<dyn Knowledge>,
         Arc::clone(&databases.layout),
-        records.on_unmapped,
+        records.policy(),
     )
     .await?;
     let counts = row_counts(databases).await?;

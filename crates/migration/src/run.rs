@@ -28,11 +28,33 @@ pub struct RunOptions {
     pub only: Vec<String>,
     /// The plan that was agreed to; a run refuses when it is stale.
     pub plan: Option<PlanDoc>,
+    /// How often the whole is gone through, as long as the source moves on meanwhile.
+    pub passes: Passes,
+}
+
+/// How often a run goes through the whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passes {
+    /// Once, and once more if the source has moved on.
+    CatchUp,
+    /// Until a pass finds nothing new, but at most so often.
+    UntilQuiet(u32),
+}
+
+impl Passes {
+    /// Whether there may be another pass after so many.
+    const fn more(self, done: u32) -> bool {
+        match self {
+            Self::CatchUp => done < 2,
+            Self::UntilQuiet(most) => done < most,
+        }
+    }
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { until: Stage::Verified, limit: None, only: Vec::new(), plan: None }
+        let (until, passes) = (Stage::Verified, Passes::CatchUp);
+        Self { until, limit: None, only: Vec::new(), plan: None, passes }
     }
 }
 
@@ -63,6 +85,11 @@ pub struct RunEnd {
     pub status: Status,
     /// What the comparison found, when the run came that far.
     pub verdict: Option<Verdict>,
+    /// How often the whole was gone through.
+    pub passes: u32,
+    /// Units of which the source had moved on again at the end of the last pass: they are not up
+    /// to date.
+    pub moved: u64,
     /// Units that this run was to move and that failed, or wait for one that did. A pilot's rows
     /// that wait for users outside the pilot are not among them.
     pub aside: u64,
@@ -104,7 +131,7 @@ pub async fn run(
     drop(ticking);
     // Also after an error, so that the next status tells what was sent.
     counter.note(&journal).await?;
-    let (finish, verdict) = result?;
+    let Went { finish, verdict, passes, moved } = result?;
     let status = ledger::status_of(config, &reader, None, clock.now())?;
     for key in &options.only {
         if reader.find(&ledger::names(key))?.is_empty() {
@@ -112,7 +139,7 @@ pub async fn run(
         }
     }
     let aside = ledger::aside(&reader, options.is_pilot(), options.until)?;
-    Ok(RunEnd { finish, status, verdict, aside })
+    Ok(RunEnd { finish, status, verdict, passes, moved, aside })
 }
 
 /// Everything that speaks against writing at all.
@@ -130,6 +157,14 @@ pub(crate) fn refuse(remotes: &Remotes) -> Result<(), Error> {
     if findings.is_empty() { Ok(()) } else { Err(Error::Refused(findings)) }
 }
 
+/// What a run has done.
+struct Went {
+    finish: Finish,
+    verdict: Option<Verdict>,
+    passes: u32,
+    moved: u64,
+}
+
 #[allow(clippy::too_many_arguments, reason = "the parts of one run, used together here only")]
 async fn go(
     config: &Config,
@@ -140,7 +175,7 @@ async fn go(
     watcher: &Watcher,
     interrupt: &Interrupt,
     clock: &Arc<dyn Clock>,
-) -> Result<(Finish, Option<Verdict>), Error> {
+) -> Result<Went, Error> {
     let workers = Workers {
         config,
         remotes,
@@ -154,22 +189,43 @@ async fn go(
     if undo_in_doubt(journal)? {
         let engine = workers.with_undo_doubts(workers.engine(true));
         if engine.run(interrupt).await? == Finish::Interrupted {
-            return Ok((Finish::Interrupted, None));
+            return Ok(Went { finish: Finish::Interrupted, verdict: None, passes: 0, moved: 0 });
         }
     }
-    let engine = workers.with_sources(workers.engine(false), options.until);
-    let engine = workers.with_forth(engine, options.until)?;
-    let finish = engine.run(interrupt).await?;
-    if finish == Finish::Interrupted || options.until < Stage::Verified {
-        return Ok((finish, None));
+    let mut passes = 0;
+    loop {
+        passes += 1;
+        let before = known(journal)?;
+        let engine = workers.with_sources(workers.engine(false), options.until);
+        let engine = workers.with_forth(engine, options.until)?;
+        let finish = engine.run(interrupt).await?;
+        if finish == Finish::Interrupted || options.until < Stage::Verified {
+            return Ok(Went { finish, verdict: None, passes, moved: 0 });
+        }
+        let more = options.passes.more(passes);
+        let reader = Arc::new(journal.reader()?.select(options.selection()));
+        let settled = tokio::select! {
+            biased;
+            () = interrupt.thrown() => {
+                return Ok(Went { finish: Finish::Interrupted, verdict: None, passes, moved: 0 });
+            }
+            settled = settle::verify(config, remotes, journal, &reader, watcher, more) => settled?,
+        };
+        let (verdict, moved) =
+            settled.map_or((None, 0), |found| (Some(found.verdict), found.moved));
+        let new = match options.passes {
+            Passes::CatchUp => 0,
+            Passes::UntilQuiet(_) => known(journal)?.saturating_sub(before),
+        };
+        if !more || moved + new == 0 {
+            return Ok(Went { finish, verdict, passes, moved });
+        }
     }
-    let reader = Arc::new(journal.reader()?.select(options.selection()));
-    let verdict = tokio::select! {
-        biased;
-        () = interrupt.thrown() => return Ok((Finish::Interrupted, None)),
-        verdict = settle::verify(config, remotes, journal, &reader, watcher) => verdict?,
-    };
-    Ok((finish, verdict))
+}
+
+/// How many units the journal knows.
+fn known(journal: &Journal) -> Result<u64, Error> {
+    Ok(journal.reader()?.counts()?.values().map(rehome_core::journal::Standing::total).sum())
 }
 
 /// Whether an earlier rollback left undos without a known outcome.

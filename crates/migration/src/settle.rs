@@ -1,17 +1,20 @@
 //! The last step of a run: both sides are compared, and what was found is journaled.
 //!
-//! A unit that is equal becomes `verified`. One that differs fails, with the fields, unless the
-//! source has changed since the export: then it stays where it is, and the next run compares it
-//! again.
+//! A unit that is equal becomes `verified`. One that differs because the source has moved on is
+//! *reopened*: it goes again from where the change matters, in the next pass of the same run or in
+//! the next run. Any other difference is a failure, with the fields; but a row that was verified
+//! once, and that only the target has changed since, belongs to its application.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
 use rehome_clerk::USER;
-use rehome_core::journal::{Change, Detail, Journal, Reader};
+use rehome_core::journal::{Change, Journal, Reader};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Condition, Event, Failure, Kind, Knowledge as _, Stage, UnitId};
 use rehome_records::span::SPAN;
+use rehome_records::verify::Moved;
 
 use crate::config::Config;
 use crate::connect::Remotes;
@@ -19,14 +22,25 @@ use crate::document::Verdict;
 use crate::error::Error;
 use crate::verify::{self, SpanFinding, UserFinding};
 
-/// Compares both sides when there is anything to verify; `None` when there is not.
+/// What a comparison has led to.
+pub(crate) struct Settled {
+    /// What was found.
+    pub(crate) verdict: Verdict,
+    /// Units of which the source has moved on.
+    pub(crate) moved: u64,
+}
+
+/// Compares both sides when there is anything to verify; `None` when there is not. Units of which
+/// the source has moved on are reopened when `reopen` says that another pass follows; else they
+/// stay as they are.
 pub(crate) async fn verify(
     config: &Config,
     remotes: &Remotes,
     journal: &Arc<Journal>,
     reader: &Arc<Reader>,
     watcher: &Watcher,
-) -> Result<Option<Verdict>, Error> {
+    reopen: bool,
+) -> Result<Option<Settled>, Error> {
     if !anything_to_verify(reader)? {
         return Ok(None);
     }
@@ -35,14 +49,16 @@ pub(crate) async fn verify(
         journal: Arc::clone(journal),
         reader: Arc::clone(reader),
         watcher: Arc::clone(watcher),
+        reopen,
+        moved: Arc::new(AtomicU64::new(0)),
     };
     let mut hear = |found: Vec<UserFinding>| -> BoxFuture<'static, _> {
         for finding in &found {
             verify::count(&mut verdict, &finding.line);
         }
         let verdicts = found.into_iter().filter_map(|finding| {
-            let verdict = of_user(&finding)?;
-            Some((finding.key, verdict))
+            let found = of_user(&finding)?;
+            Some((finding.key, found))
         });
         let (scribe, verdicts) = (scribe.clone(), verdicts.collect());
         Box::pin(async move { scribe.record(USER, verdicts).await })
@@ -50,23 +66,37 @@ pub(crate) async fn verify(
     verify::users(config, remotes, reader, watcher, &mut hear).await?;
     if let (Some(databases), Some(records)) = (&remotes.databases, &config.records) {
         let mut hear = |found: Vec<SpanFinding>| -> BoxFuture<'static, _> {
-            let verdicts = found.into_iter().map(|span| (span.key, span.failure)).collect();
+            let verdicts =
+                found.into_iter().map(|span| (span.key, of_span(span.failure, span.moved)));
+            let verdicts = verdicts.collect();
             let scribe = scribe.clone();
             Box::pin(async move { scribe.record(SPAN, verdicts).await })
         };
         verify::spans(databases, records, reader, watcher, &mut verdict, &mut hear).await?;
     }
     verify::sum(&mut verdict);
-    Ok(Some(verdict))
+    Ok(Some(Settled { verdict, moved: scribe.moved.load(Ordering::Relaxed) }))
 }
 
 fn anything_to_verify(reader: &Reader) -> Result<bool, Error> {
     for kind in [USER, SPAN] {
-        if !reader.ready(&kind, Stage::Imported, UnitId(0), 1)?.is_empty() {
-            return Ok(true);
+        for stage in [Stage::Imported, Stage::Verified] {
+            if !reader.ready_ids(&kind, stage, UnitId(0), 1)?.is_empty() {
+                return Ok(true);
+            }
         }
     }
     Ok(false)
+}
+
+/// What was found about one unit.
+enum Found {
+    /// It is as it should be.
+    Equal,
+    /// It differs, for no good reason.
+    Differs(Failure),
+    /// The source has moved on: it goes again from this stage.
+    Moved { to: Stage, reason: String },
 }
 
 /// Journals what was found, a page at a time.
@@ -75,25 +105,20 @@ struct Scribe {
     journal: Arc<Journal>,
     reader: Arc<Reader>,
     watcher: Watcher,
+    reopen: bool,
+    moved: Arc<AtomicU64>,
 }
 
 impl Scribe {
-    /// For each unit: verified (`None`), or why it is not.
-    async fn record(
-        &self,
-        kind: Kind,
-        verdicts: Vec<(String, Option<Failure>)>,
-    ) -> Result<(), Error> {
+    async fn record(&self, kind: Kind, verdicts: Vec<(String, Found)>) -> Result<(), Error> {
         let keys: Vec<_> = verdicts.iter().map(|(key, _)| key.clone()).collect();
         let known = self.reader.by_source(&kind, &keys)?;
         let mut changes = Vec::new();
         let mut verified = 0;
-        for (key, failure) in verdicts {
+        for (key, found) in verdicts {
             let Some(unit) = known.get(&key) else { continue };
-            let event = match (unit.state.stage, unit.state.condition, &failure) {
-                (Stage::Imported, Condition::Ready, None) => Event::Advanced(Stage::Verified),
-                (Stage::Imported, Condition::Ready, Some(_)) => Event::Failed,
-                (Stage::Verified, Condition::Ready, Some(_)) => Event::Differed,
+            let stage = match (unit.state.stage, unit.state.condition) {
+                (stage @ (Stage::Imported | Stage::Verified), Condition::Ready) => stage,
                 // Not that far yet, or known to stand still: its own reason is the better one.
                 (
                     Stage::Exported
@@ -111,19 +136,33 @@ impl Scribe {
                     | Condition::UndoInDoubt
                     | Condition::Stuck
                     | Condition::RolledBack,
-                    _,
                 ) => continue,
             };
-            match failure {
-                None => verified += 1,
-                Some(ref failure) => self.watcher.note(&Progress::Failed {
-                    kind: kind.clone(),
-                    source_key: key,
-                    failure: failure.clone(),
-                }),
+            match found {
+                Found::Equal if stage == Stage::Verified => {}
+                Found::Equal => {
+                    verified += 1;
+                    changes.push(Change::step(unit.id, Event::Advanced(Stage::Verified)));
+                }
+                Found::Differs(failure) => {
+                    self.watcher.note(&Progress::Failed {
+                        kind: kind.clone(),
+                        source_key: key,
+                        failure: failure.clone(),
+                    });
+                    let was_verified = stage == Stage::Verified;
+                    let event = if was_verified { Event::Differed } else { Event::Failed };
+                    changes.push(Change::failure(unit.id, event, failure, Vec::new()));
+                }
+                Found::Moved { to, reason } => {
+                    self.moved.fetch_add(1, Ordering::Relaxed);
+                    if self.reopen {
+                        changes.push(Change::reopened(unit.id, to, reason, None));
+                        let kind = kind.clone();
+                        self.watcher.note(&Progress::Reopened { kind, from: stage, to, units: 1 });
+                    }
+                }
             }
-            let detail = Detail { failure, ..Detail::default() };
-            changes.push(Change::Step { unit: unit.id, event, detail });
         }
         if !changes.is_empty() {
             self.journal.submit(changes).await?;
@@ -139,16 +178,24 @@ impl Scribe {
     }
 }
 
-/// What a finding means for the user: verified (`None`), a failure, or nothing to journal.
-fn of_user(finding: &UserFinding) -> Option<Option<Failure>> {
+/// What was found about a span.
+fn of_span(failure: Option<Failure>, moved: Moved) -> Found {
+    if moved.rows() > 0 {
+        return Found::Moved { to: Stage::Exported, reason: moved.to_string() };
+    }
+    failure.map_or(Found::Equal, Found::Differs)
+}
+
+/// What a finding means for the user; `None` when there is nothing to journal.
+fn of_user(finding: &UserFinding) -> Option<Found> {
     let detail = || finding.line.detail.clone().unwrap_or_default();
     let advice = "`rehome show` has the values; settle it on one side, then `rehome retry`";
     match finding.line.mark {
-        '=' => Some(None),
+        '=' => Some(Found::Equal),
         '*' if !finding.explained => {
-            Some(Some(Failure::new("differs", detail()).with_hint(advice)))
+            Some(Found::Differs(Failure::new("differs", detail()).with_hint(advice)))
         }
-        '-' => Some(Some(Failure::new("account_gone", detail()).with_hint(advice))),
+        '-' => Some(Found::Differs(Failure::new("account_gone", detail()).with_hint(advice))),
         _ => None,
     }
 }

@@ -13,9 +13,9 @@ use rehome_clerk::{Difference, USER, UserSource};
 use rehome_core::journal::Reader;
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Failure, Knowledge, Source as _, Stage, UnitId};
-use rehome_records::span::{SPAN, SpanData};
+use rehome_records::span::SPAN;
 use rehome_records::undo::Undoable;
-use rehome_records::verify::{RowAudit, RowFinding};
+use rehome_records::verify::{Moved, RowAudit, RowFinding};
 
 use crate::config::{Config, RecordsConfig};
 use crate::connect::{Databases, Remotes};
@@ -152,6 +152,8 @@ pub(crate) struct SpanFinding {
     pub(crate) key: String,
     /// Why it differs; `None` when it does not.
     pub(crate) failure: Option<Failure>,
+    /// How the source has moved on since it was written.
+    pub(crate) moved: Moved,
 }
 
 /// An audit of rows by the configuration's policy.
@@ -161,7 +163,7 @@ fn row_audit(databases: &Databases, records: &RecordsConfig, reader: &Arc<Reader
         Arc::clone(&databases.target),
         Arc::clone(reader) as Arc<dyn Knowledge>,
         Arc::clone(&databases.layout),
-        records.on_unmapped,
+        records.policy(),
     )
     .knowing(Arc::clone(reader) as Arc<dyn Undoable>)
 }
@@ -207,29 +209,33 @@ pub(crate) async fn spans(
 ) -> Result<(), Error> {
     let audit = row_audit(databases, records, reader);
     let total = reader.counts()?.get(&SPAN).map(rehome_core::journal::Standing::total);
-    let mut after = UnitId(0);
     let mut done = 0;
-    loop {
-        let units = reader.ready(&SPAN, Stage::Imported, after, 100)?;
-        let Some(last) = units.last() else { break };
-        after = last.id;
-        for unit in units {
-            let mut first = None;
-            let mut hear = |table: &str, key: &str, finding| {
-                first.get_or_insert_with(|| row_line(table, key, finding));
-            };
-            let report = audit.span(&SpanData::of(&unit)?, &mut hear).await?;
-            let table = verdict.tables.entry(report.table.clone()).or_default();
-            table.source_rows += report.rows;
-            table.target_rows += report.equal + report.different;
-            table.equal += report.equal;
-            table.missing += report.missing + report.held;
-            table.different += report.different;
-            table.skipped += report.skipped;
-            let failure = first.map(span_failure);
-            sink(vec![SpanFinding { key: unit.source_key, failure }]).await?;
-            done += 1;
-            watcher.note(&Progress::Verifying { what: "spans of rows".into(), done, total });
+    // From the last stage down: what is found equal is not met again.
+    for stage in [Stage::Verified, Stage::Imported] {
+        let mut after = UnitId(0);
+        loop {
+            let units = reader.ready(&SPAN, stage, after, 100)?;
+            let Some(last) = units.last() else { break };
+            after = last.id;
+            for unit in units {
+                let mut first = None;
+                let mut hear = |table: &str, key: &str, finding| {
+                    first.get_or_insert_with(|| row_line(table, key, finding));
+                };
+                let (report, moved) = audit.unit(&unit, &mut hear).await?;
+                let table = verdict.tables.entry(report.table.clone()).or_default();
+                table.source_rows += report.rows;
+                table.target_rows += report.equal + report.different + report.overtaken;
+                table.equal += report.equal;
+                table.missing += report.missing + report.held;
+                table.different += report.different;
+                table.overtaken += report.overtaken;
+                table.skipped += report.skipped;
+                let failure = first.map(span_failure);
+                sink(vec![SpanFinding { key: unit.source_key, failure, moved }]).await?;
+                done += 1;
+                watcher.note(&Progress::Verifying { what: "spans of rows".into(), done, total });
+            }
         }
     }
     leftovers(databases, records, &audit, reader, verdict).await
@@ -298,6 +304,7 @@ pub(crate) fn sum(verdict: &mut Verdict) {
     verdict.extra = total(|part| part.extra);
     verdict.different = total(|part| part.different);
     verdict.unchecked = total(|part| part.unchecked);
+    verdict.overtaken = total(|part| part.overtaken);
     verdict.users.source_rows =
         parts[0].equal + parts[0].missing + parts[0].different + parts[0].unchecked;
     verdict.users.target_rows = parts[0].equal + parts[0].different + parts[0].extra;

@@ -95,7 +95,7 @@ impl<'a> Workers<'a> {
                         Arc::clone(target),
                         self.knowledge()?,
                         Arc::clone(&databases.layout),
-                        config.on_unmapped,
+                        config.policy(),
                         SPANS_AT_ONCE,
                     )));
                     workers.push(Arc::new(SettleMentions::new(USER, self.knowledge()?)));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::ReadDatabase;
 use crate::layout::Layout;
-use crate::policy::Unmapped;
+use crate::policy::RowPolicy;
 use crate::rewrite::unreadable;
 use crate::span::{SpanData, SpanSource};
 use crate::survey::{Fate, Past, Purpose, Surveyor};
@@ -54,7 +54,7 @@ pub async fn plan(
     target: Arc<dyn ReadDatabase>,
     knowledge: Arc<dyn Knowledge>,
     layout: Arc<Layout>,
-    policy: Unmapped,
+    policy: impl Into<RowPolicy>,
 ) -> Result<Vec<TablePlan>, Halt> {
     let spans = SpanSource::new(Arc::clone(&source), Arc::clone(&layout));
     let mut plans: Vec<TablePlan> = layout
@@ -62,7 +62,7 @@ pub async fn plan(
         .iter()
         .map(|table| TablePlan { table: table.name.clone(), ..TablePlan::default() })
         .collect();
-    let surveyor = Surveyor { source, target, knowledge, layout, policy };
+    let surveyor = Surveyor { source, target, knowledge, layout, policy: policy.into() };
     let mut cursor = None;
     loop {
         let page = spans.next_page(cursor).await?;
@@ -87,6 +87,8 @@ pub async fn plan(
                     Fate::Update { .. } | Fate::Complete { .. } | Fate::Displace { .. } => {
                         plan.replace += 1;
                     }
+                    // Of rows that an import has written, which a plan knows nothing of.
+                    Fate::Remove { .. } | Fate::Gone => {}
                     Fate::Held { .. } => plan.held += 1,
                     Fate::Skipped | Fate::Yields { .. } => plan.skipped += 1,
                     Fate::Failed { message, .. } => {

@@ -4,6 +4,34 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Everything that a person decides about rows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RowPolicy {
+    /// Rows that name somebody who is not mapped.
+    pub unmapped: Unmapped,
+    /// Rows that were carried and that the source has no more.
+    pub removed: Removed,
+}
+
+impl From<Unmapped> for RowPolicy {
+    /// The defaults for everything else.
+    fn from(unmapped: Unmapped) -> Self {
+        Self { unmapped, ..Self::default() }
+    }
+}
+
+/// What becomes of a row that this migration has put into the target, when the source has it no
+/// more (`records.on_removed`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removed {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes, if it still is as it was written and no row that stays refers to it.
+    Delete,
+}
+
 /// What becomes of a row that names somebody who is not mapped (`records.on_unmapped`).
 /// A row that names somebody whom a person took out is left out under `Hold`, too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -41,12 +41,54 @@ pub struct SpanData {
     pub rows: u64,
 }
 
+/// Where to go on.
 #[derive(Serialize, Deserialize)]
 struct Cursor {
     table: usize,
+    #[serde(flatten)]
+    place: Place,
+    /// Where each table before ended. Absent in journals of earlier versions, which cannot say
+    /// where to look for newcomers.
+    #[serde(default)]
+    ends: Option<Vec<Place>>,
+}
+
+/// A place in one table.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Place {
     keying: Option<Keying>,
+    /// How many spans it has so far.
     number: u64,
+    /// The key of the last row so far.
     last: Option<Vec<serde_json::Value>>,
+}
+
+impl Cursor {
+    /// Where a later reading begins that looks for rows behind the last ones.
+    fn again(self) -> Self {
+        let place = self.end(0);
+        Self { table: 0, place, ends: self.ends }
+    }
+
+    /// Where a table ended when it was read last.
+    fn end(&self, table: usize) -> Place {
+        self.ends.as_ref().and_then(|ends| ends.get(table)).cloned().unwrap_or_default()
+    }
+
+    /// Goes on to the next table.
+    fn turn(&mut self) {
+        if let Some(ends) = &mut self.ends {
+            let place = std::mem::take(&mut self.place);
+            // A table that was empty is keyed anew when it has rows.
+            let place = if place.last.is_some() { place } else { Place::default() };
+            match ends.get_mut(self.table) {
+                Some(end) => *end = place,
+                None => ends.push(place),
+            }
+        }
+        self.table += 1;
+        self.place = self.end(self.table);
+    }
 }
 
 /// A key as the journal writes it.
@@ -218,8 +260,11 @@ impl SpanSource {
         let mut cursor = match cursor {
             Some(json) => serde_json::from_value(json)
                 .map_err(|error| Halt::Bug(format!("the cursor of spans: {error}")))?,
-            None => Cursor { table: 0, keying: None, number: 0, last: None },
+            None => Cursor { table: 0, place: Place::default(), ends: Some(Vec::new()) },
         };
+        if cursor.table >= self.layout.tables.len() && cursor.ends.is_some() {
+            cursor = cursor.again();
+        }
         let mut units = Vec::new();
         let mut done = false;
         while units.len() < SPANS {
@@ -227,28 +272,26 @@ impl SpanSource {
                 done = true;
                 break;
             };
-            let keying = match cursor.keying {
+            let keying = match cursor.place.keying {
                 Some(keying) => keying,
                 None => self.keying(table).await?,
             };
-            cursor.keying = Some(keying);
+            cursor.place.keying = Some(keying);
             let form = self
                 .layout
                 .form(&table.name, keying)
                 .ok_or_else(|| Halt::Bug(format!("{} has no form", table.name)))?;
-            let last = cursor.last.as_deref().map(key_from_json).transpose()?;
+            let last = cursor.place.last.as_deref().map(key_from_json).transpose()?;
             match self.next(form, last.as_deref()).await? {
                 Some((hi, rows)) => {
-                    cursor.number += 1;
-                    let lo = cursor.last.take();
+                    cursor.place.number += 1;
+                    let lo = cursor.place.last.take();
                     let hi = key_to_json(&hi);
-                    units.push(exported(table, keying, cursor.number, lo, hi.clone(), rows)?);
-                    cursor.last = Some(hi);
+                    let number = cursor.place.number;
+                    units.push(exported(table, keying, number, lo, hi.clone(), rows)?);
+                    cursor.place.last = Some(hi);
                 }
-                None => {
-                    cursor =
-                        Cursor { table: cursor.table + 1, keying: None, number: 0, last: None };
-                }
+                None => cursor.turn(),
             }
         }
         Ok(Page { units, cursor: json!(cursor), done, total: None })
@@ -288,6 +331,11 @@ fn balanced(terms: &[String]) -> String {
 impl Source for SpanSource {
     fn kind(&self) -> Kind {
         SPAN
+    }
+
+    /// Rows are added behind the last ones; those that come in between belong to a span already.
+    fn goes_on(&self) -> bool {
+        true
     }
 
     fn next_page<'a>(

@@ -8,6 +8,7 @@
 mod alike;
 mod displace;
 mod parents;
+mod removed;
 mod strangers;
 mod yielded;
 
@@ -21,7 +22,7 @@ use crate::import::digests::RowDigest;
 use crate::import::summary::SpanDone;
 use crate::import::{Prior, Replaced};
 use crate::layout::{Form, Layout, pick};
-use crate::policy::Unmapped;
+use crate::policy::{OnConflict, RowPolicy, Unmapped};
 use crate::resolve::{Resolution, Resolved, resolve};
 use crate::rewrite::{Mention, mentions, rewrite};
 use crate::span::SpanData;
@@ -36,8 +37,13 @@ pub(crate) enum Fate {
     Insert,
     /// This row stands in its place and becomes it.
     Update { earlier: Vec<Value> },
-    /// This row is ours, with a reference that was left empty and can be filled now.
+    /// This row is ours and becomes this: a reference that was left empty can be filled now, or
+    /// the source has changed since.
     Complete { earlier: Vec<Value> },
+    /// This row is ours, and the source has it no more: it goes.
+    Remove { earlier: Vec<Value> },
+    /// It was ours, and neither database has it any more.
+    Gone,
     /// These rows stand in its way and go.
     Displace { earlier: Vec<Vec<Value>> },
     /// It is there already; `ours` when this migration put it there.
@@ -56,10 +62,13 @@ impl Fate {
     /// Whether it leads to a write.
     pub(crate) const fn writes(&self) -> bool {
         match self {
-            Self::Insert | Self::Update { .. } | Self::Complete { .. } | Self::Displace { .. } => {
-                true
-            }
+            Self::Insert
+            | Self::Update { .. }
+            | Self::Complete { .. }
+            | Self::Remove { .. }
+            | Self::Displace { .. } => true,
             Self::Equal { .. }
+            | Self::Gone
             | Self::Held { .. }
             | Self::Skipped
             | Self::Yields { .. }
@@ -85,6 +94,8 @@ pub(crate) struct Planned {
     pub(crate) fate: Fate,
     /// The parent table for which it must be completed later, when `now` differs from `row`.
     pub(crate) open: Option<String>,
+    /// Whether what is there of it has a reference empty.
+    pub(crate) was_open: bool,
 }
 
 impl Planned {
@@ -98,6 +109,7 @@ impl Planned {
             source,
             fate,
             open: None,
+            was_open: false,
         }
     }
 
@@ -105,11 +117,14 @@ impl Planned {
     /// not there.
     pub(crate) fn there(self) -> Option<Self> {
         match self.fate {
-            Fate::Insert | Fate::Update { .. } | Fate::Displace { .. } => None,
+            Fate::Insert | Fate::Update { .. } | Fate::Displace { .. } | Fate::Gone => None,
+            Fate::Remove { earlier } => {
+                Some(Self { now: earlier, fate: Fate::Equal { ours: true }, ..self })
+            }
             Fate::Complete { earlier } => Some(Self {
                 now: earlier,
                 fate: Fate::Equal { ours: true },
-                open: self.open.or_else(|| Some(String::new())),
+                open: self.open.or_else(|| self.was_open.then(String::new)),
                 ..self
             }),
             Fate::Equal { .. }
@@ -144,7 +159,7 @@ pub(crate) struct Surveyor {
     pub(crate) target: Arc<dyn ReadDatabase>,
     pub(crate) knowledge: Arc<dyn Knowledge>,
     pub(crate) layout: Arc<Layout>,
-    pub(crate) policy: Unmapped,
+    pub(crate) policy: RowPolicy,
 }
 
 /// What earlier attempts at the same span tell.
@@ -203,7 +218,23 @@ impl Past {
         known == Some(&Some(RowDigest::of(&plan.now)))
     }
 
-    fn was_open(&self, key: &Vec<Value>) -> bool {
+    /// The rows that are recorded to be there, with what was written.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (&Vec<Value>, Option<RowDigest>)> {
+        let rows = self.effect.iter().flat_map(|left| &left.inserted);
+        rows.map(|(key, digest)| (key, *digest))
+    }
+
+    /// What is recorded to have been written under this key.
+    pub(crate) fn digest(&self, key: &Vec<Value>) -> Option<RowDigest> {
+        self.effect.as_ref().and_then(|left| left.inserted.get(key).copied().flatten())
+    }
+
+    /// Whether this row is ours and just as the journal has it.
+    fn as_written(&self, key: &Vec<Value>, there: &[Value]) -> bool {
+        self.digest(key) == Some(RowDigest::of(there))
+    }
+
+    pub(crate) fn was_open(&self, key: &Vec<Value>) -> bool {
         self.meant().is_some_and(|prior| prior.open.contains(key))
             || self.effect.as_ref().is_some_and(|left| left.open.contains(key))
     }
@@ -273,6 +304,7 @@ impl Surveyor {
                 mentions: named,
                 fate,
                 open: None,
+                was_open: false,
             });
         }
         // Only those that may be written are looked up, under their new ids.
@@ -282,6 +314,7 @@ impl Surveyor {
         let rows: Vec<_> =
             numbers.iter().filter_map(|n| planned.get(*n).map(|p| p.row.clone())).collect();
         if rows.is_empty() {
+            planned.extend(self.removed(&form, &planned, past, purpose).await?);
             return Ok(planned);
         }
         let found = existing(self.target.as_ref(), &form, &rows).await?;
@@ -298,6 +331,7 @@ impl Surveyor {
                 reconsider_open(&mut planned, &found, past);
             }
         }
+        planned.extend(self.removed(&form, &planned, past, purpose).await?);
         Ok(planned)
     }
 
@@ -310,7 +344,7 @@ impl Surveyor {
         purpose: Purpose,
     ) -> Result<Option<Fate>, Halt> {
         let taken_out = |mention| *resolved.of(mention) == Resolution::TakenOut;
-        if self.policy != Unmapped::Keep && named.iter().any(taken_out) {
+        if self.policy.unmapped != Unmapped::Keep && named.iter().any(taken_out) {
             return Ok(Some(Fate::Skipped));
         }
         for mention in named {
@@ -327,7 +361,7 @@ impl Surveyor {
                 }
                 Resolution::Unknown => "unknown_id".to_owned(),
             };
-            return Ok(match self.policy {
+            return Ok(match self.policy.unmapped {
                 Unmapped::Hold => Some(Fate::Held {
                     code,
                     kind: kind.clone(),
@@ -351,6 +385,7 @@ impl Surveyor {
     ) -> Result<(), Halt> {
         let mut contested = Vec::new();
         for (number, plan) in planned.iter_mut().enumerate() {
+            plan.was_open = past.was_open(&plan.key);
             let same = found.same_key.get(&number);
             let rivals = found.same_unique.get(&number);
             if same == Some(&plan.row) {
@@ -359,6 +394,17 @@ impl Surveyor {
             }
             if same.is_some() || rivals.is_some() {
                 contested.push((number, same.cloned(), rivals.cloned().unwrap_or_default()));
+            } else if past.digest(&plan.key).is_some()
+                && form.on_conflict != OnConflict::Replace
+            {
+                plan.fate = Fate::Failed {
+                    code: "row_conflict",
+                    message: format!(
+                        "{} {} was removed from the target after this migration wrote it",
+                        form.target_table,
+                        show_key(&plan.key)
+                    ),
+                };
             }
         }
         for verdict in self.contested(form, planned, contested, past).await? {

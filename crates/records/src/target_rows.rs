@@ -122,6 +122,43 @@ pub(crate) async fn existing(
     Ok(found)
 }
 
+/// The target's rows under these keys, in their order.
+pub(crate) async fn under_keys(
+    target: &dyn ReadDatabase,
+    form: &Form,
+    keys: &[Vec<Value>],
+) -> Result<Vec<Option<Vec<Value>>>, Halt> {
+    let mut found = vec![None; keys.len()];
+    let mut queries = Vec::new();
+    let mut ranges: Vec<Vec<usize>> = Vec::new();
+    for chunk in chunks(keys.iter(), target.limits().parameter) {
+        let on = chunk.matches("t", &form.target_key());
+        let columns = std::iter::once("j.key".to_owned())
+            .chain(form.target.iter().map(|column| format!("t.{column}")));
+        ranges.push(chunk.rows.clone().collect());
+        queries.push(
+            Select::new(
+                columns,
+                format!("FROM json_each(?1) AS j CROSS JOIN {} AS t ON {on}", form.target_table()),
+            )
+            .with(chunk.json),
+        );
+    }
+    if queries.is_empty() {
+        return Ok(found);
+    }
+    for (numbers, answer) in ranges.into_iter().zip(target.select(queries).await?) {
+        for mut row in answer {
+            if let Some(place) =
+                take_number(&mut row, &numbers).and_then(|number| found.get_mut(number))
+            {
+                *place = Some(row);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Questions for the rows whose parent does not exist; each with the numbers of the rows that
 /// its answers count in. Every distinct reference is asked about once per row that has it.
 pub(crate) fn missing_parents(

@@ -10,22 +10,23 @@
 
 mod written;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
-use rehome_core::{Halt, Knowledge, Source as _};
+use rehome_core::{Halt, Knowledge, Source as _, Stage, Unit};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::database::{ReadDatabase, Select};
-use crate::json_rows::chunks;
+use crate::import::digests::RowDigest;
 use crate::layout::{Form, Layout, pick};
-use crate::policy::{OnConflict, Unmapped};
+use crate::policy::{OnConflict, Removed, RowPolicy, Unmapped};
 use crate::resolve::Resolution;
 use crate::rewrite::rewrite;
 use crate::span::{SpanData, SpanSource};
-use crate::survey::{Purpose, Surveyor, differing, show_key};
-use crate::target_rows::take_number;
+use crate::survey::{Past, Purpose, Surveyor, differing, show_key};
+use crate::target_rows::under_keys;
 use crate::undo::Undoable;
 use crate::value::{Value, hex};
 use written::Written;
@@ -63,10 +64,37 @@ pub struct SpanReport {
     pub held: u64,
     /// Left out: by policy, or because a person took out whom they name.
     pub skipped: u64,
+    /// Were verified before, have not changed in the source, and are another's by now in the target.
+    pub overtaken: u64,
     /// Digest of the source's rows as they should be in the target, in hexadecimal SHA-256.
     pub source_digest: String,
     /// Digest of the target's rows under the same keys.
     pub target_digest: String,
+}
+
+/// How the rows of a span have moved on in the source since they were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Rows that this migration has not written: new ones, or such as were there before.
+    pub added: u64,
+    /// Rows that are not what was written.
+    pub changed: u64,
+    /// Rows that are not there any more, where they are to go (see [`crate::policy::Removed`]).
+    pub removed: u64,
+}
+
+impl Moved {
+    /// How many rows that are.
+    pub const fn rows(self) -> u64 {
+        self.added + self.changed + self.removed
+    }
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { added, changed, removed } = self;
+        write!(f, "{added} rows were added, {changed} changed, {removed} removed in the source")
+    }
 }
 
 /// All rows of one table, compared.
@@ -119,9 +147,9 @@ impl RowAudit {
         target: Arc<dyn ReadDatabase>,
         knowledge: Arc<dyn Knowledge>,
         layout: Arc<Layout>,
-        policy: Unmapped,
+        policy: impl Into<RowPolicy>,
     ) -> Self {
-        let surveyor = Surveyor { source, target, knowledge, layout, policy };
+        let surveyor = Surveyor { source, target, knowledge, layout, policy: policy.into() };
         Self { surveyor, written: None }
     }
 
@@ -175,7 +203,42 @@ impl RowAudit {
     /// # Errors
     /// When a database or the journal cannot be read.
     pub async fn span(&self, span: &SpanData, findings: Findings<'_>) -> Result<SpanReport, Halt> {
+        Ok(self.compare(span, &Past::default(), false, findings).await?.0)
+    }
+
+    /// Compares the rows of a span that was imported, and says how the source has moved on since.
+    /// Rows that were verified once, and that only the target has changed since, are counted and
+    /// are no finding: they are its application's.
+    ///
+    /// # Errors
+    /// When a database or the journal cannot be read.
+    pub async fn unit(
+        &self,
+        unit: &Unit,
+        findings: Findings<'_>,
+    ) -> Result<(SpanReport, Moved), Halt> {
+        let past = Past::of(unit, false)?;
+        let verified = unit.state.stage == Stage::Verified;
+        self.compare(&SpanData::of(unit)?, &past, verified, findings).await
+    }
+
+    async fn compare(
+        &self,
+        span: &SpanData,
+        past: &Past,
+        verified: bool,
+        findings: Findings<'_>,
+    ) -> Result<(SpanReport, Moved), Halt> {
         let draft = self.surveyor.draft(span).await?;
+        let mut moved = Moved::default();
+        if self.surveyor.policy.removed == Removed::Delete {
+            let rows = draft.rows.iter();
+            let here: HashSet<Vec<Value>> = rows
+                .map(|(row, _)| rewrite(&draft.form, row, &draft.resolved.targets))
+                .map(|row| pick(&row, &draft.form.key))
+                .collect();
+            moved.removed = past.written().filter(|(key, _)| !here.contains(*key)).count() as u64;
+        }
         let (form, resolved) = (&draft.form, &draft.resolved);
         let mut report = SpanReport { table: span.table.clone(), ..SpanReport::default() };
         let mut expected: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
@@ -184,7 +247,7 @@ impl RowAudit {
             report.rows += 1;
             let unmapped = named.iter().find(|mention| !resolved.targets.contains_key(mention));
             let left_out = named.iter().any(|one| *resolved.of(one) == Resolution::TakenOut);
-            match (unmapped, self.surveyor.policy) {
+            match (unmapped, self.surveyor.policy.unmapped) {
                 (None, _) | (Some(_), Unmapped::Keep) => {
                     expected.push((source.clone(), rewrite(form, source, &resolved.targets)));
                 }
@@ -196,15 +259,19 @@ impl RowAudit {
             }
         }
         report.held = waiting.len() as u64;
+        // None of them waited when the span was imported.
+        moved.added = waiting.len() as u64;
         for (row, kind, key) in waiting {
             findings(&span.table, &show_key(&row), RowFinding::Held { kind, key });
         }
 
         let (mut sources, mut expected): (Vec<_>, Vec<_>) = expected.into_iter().unzip();
-        let mut there = self.under_same_keys(form, &expected).await?;
+        let mut keys: Vec<_> = expected.iter().map(|row| pick(row, &form.key)).collect();
+        let mut there = under_keys(self.surveyor.target.as_ref(), form, &keys).await?;
         for number in self.yielding(form, &sources, &expected, &there).await?.into_iter().rev() {
             sources.remove(number);
             expected.remove(number);
+            keys.remove(number);
             there.remove(number);
             report.skipped += 1;
         }
@@ -216,9 +283,13 @@ impl RowAudit {
             if let Some(number) = absent.get(place) {
                 expected.remove(*number);
                 there.remove(*number);
+                keys.remove(*number);
                 report.skipped += 1;
             }
         }
+        let before: Vec<Was> =
+            expected.iter().zip(&keys).map(|(row, key)| Was::of(past, key, row)).collect();
+        moved.changed = before.iter().filter(|was| **was == Was::Otherwise).count() as u64;
         let mut should = Sha256::new();
         let mut is = Sha256::new();
         for (row, there) in expected.iter().zip(&there) {
@@ -231,10 +302,20 @@ impl RowAudit {
         report.target_digest = hex(&is.finalize());
         if report.source_digest == report.target_digest {
             report.equal = expected.len() as u64;
-            return Ok(report);
+            return Ok((report, moved));
         }
-        for (row, there) in expected.iter().zip(&there) {
+        for ((row, there), was) in expected.iter().zip(&there).zip(before) {
             let key = || show_key(&pick(row, &form.key));
+            if there.as_ref() != Some(row) {
+                match was {
+                    Was::So if verified => {
+                        report.overtaken += 1;
+                        continue;
+                    }
+                    Was::Unknown => moved.added += 1,
+                    Was::So | Was::Otherwise => {}
+                }
+            }
             match there {
                 Some(there) if there == row => report.equal += 1,
                 Some(there) => {
@@ -248,7 +329,7 @@ impl RowAudit {
                 }
             }
         }
-        Ok(report)
+        Ok((report, moved))
     }
 
     /// Which of these rows were left out in favour of rows of the target, by the policy of their
@@ -295,48 +376,6 @@ impl RowAudit {
         Ok(found)
     }
 
-    /// The target's rows under the keys of these rows, in their order.
-    async fn under_same_keys(
-        &self,
-        form: &Form,
-        rows: &[Vec<Value>],
-    ) -> Result<Vec<Option<Vec<Value>>>, Halt> {
-        let keys: Vec<_> = rows.iter().map(|row| pick(row, &form.key)).collect();
-        let mut found = vec![None; rows.len()];
-        let mut queries = Vec::new();
-        let mut ranges: Vec<Vec<usize>> = Vec::new();
-        for chunk in chunks(keys.iter(), self.surveyor.target.limits().parameter) {
-            let on = chunk.matches("t", &form.target_key());
-            let columns = std::iter::once("j.key".to_owned())
-                .chain(form.target.iter().map(|column| format!("t.{column}")));
-            ranges.push(chunk.rows.clone().collect());
-            queries.push(
-                Select::new(
-                    columns,
-                    format!(
-                        "FROM json_each(?1) AS j CROSS JOIN {} AS t ON {on}",
-                        form.target_table()
-                    ),
-                )
-                .with(chunk.json),
-            );
-        }
-        if queries.is_empty() {
-            return Ok(found);
-        }
-        let answers = self.surveyor.target.select(queries).await?;
-        for (numbers, answer) in ranges.into_iter().zip(answers) {
-            for mut row in answer {
-                if let Some(place) =
-                    take_number(&mut row, &numbers).and_then(|number| found.get_mut(number))
-                {
-                    *place = Some(row);
-                }
-            }
-        }
-        Ok(found)
-    }
-
     async fn count(&self, form: Option<&Form>) -> Result<u64, Halt> {
         let Some(form) = form else {
             return Ok(0);
@@ -372,6 +411,29 @@ impl RowAudit {
                 }
             })
             .collect())
+    }
+}
+
+/// What the journal knows of a row of the source as it should be in the target.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Was {
+    /// It was written so.
+    So,
+    /// It was written, and otherwise.
+    Otherwise,
+    /// This migration has not written it, or the journal does not know what it was.
+    Unknown,
+}
+
+impl Was {
+    fn of(past: &Past, key: &Vec<Value>, row: &[Value]) -> Self {
+        match past.digest(key) {
+            Some(written) if written == RowDigest::of(row) => Self::So,
+            // A reference may still be empty there.
+            Some(_) if past.was_open(key) => Self::So,
+            Some(_) => Self::Otherwise,
+            None => Self::Unknown,
+        }
     }
 }
 

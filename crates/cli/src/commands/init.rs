@@ -139,6 +139,8 @@ without = []
 const RECORDS: &str = r#"[records]
 # A row that names a user who could not be moved: hold (until he is), skip, or keep (as it is).
 on_unmapped = "hold"
+# A row that was carried and that the source has no more: keep or delete.
+on_removed = "keep"
 # Only these tables; by default all of the application's own.
 # tables = ["users", "posts"]
 # Not these.
@@ -161,6 +163,7 @@ exclude = ["d1_migrations"]
 
 const RECORDS_LATER: &str = r#"# [records]
 # on_unmapped = "hold"                    # a row of a user who could not be moved: hold, skip, keep
+# on_removed = "keep"                     # a carried row that the source has no more: keep, delete
 # exclude = ["d1_migrations"]
 #
 # [records.ids]

@@ -6,7 +6,7 @@ use rehome_core::Stage;
 use rehome_core::engine::{Finish, Interrupt};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_migration::document::{CheckDoc, Status};
-use rehome_migration::{Config, Keys, Observed, RunEnd, RunOptions, ledger};
+use rehome_migration::{Config, Keys, Observed, Passes, RunEnd, RunOptions, ledger};
 
 use super::plan;
 use crate::args::Run;
@@ -71,6 +71,11 @@ async fn attempt(
         limit: arguments.limit,
         only: arguments.only.clone(),
         plan: arguments.plan.as_deref().map(plan::read).transpose()?,
+        passes: if arguments.until_quiet {
+            Passes::UntilQuiet(arguments.passes)
+        } else {
+            Passes::CatchUp
+        },
     };
     // A migration that has begun was consented to then.
     let consented = arguments.yes || ledger::has_begun(&config)?;
@@ -168,6 +173,9 @@ fn resume(context: &Context, arguments: &Run) -> String {
     if let Some(limit) = arguments.limit {
         words.extend(["--limit".to_owned(), limit.to_string()]);
     }
+    if arguments.until_quiet {
+        words.push("--until-quiet".to_owned());
+    }
     if !arguments.only.is_empty() {
         words.push("--only".to_owned());
         words.extend(arguments.only.iter().cloned());
@@ -186,7 +194,12 @@ fn code(end: &RunEnd, arguments: &Run) -> u8 {
     let whole = arguments.until == Stage::Verified
         && arguments.limit.is_none()
         && arguments.only.is_empty();
-    if aside || differs || (whole && !end.status.complete) { exit::UNFINISHED } else { exit::DONE }
+    let moved = end.moved > 0;
+    if aside || differs || moved || (whole && !end.status.complete) {
+        exit::UNFINISHED
+    } else {
+        exit::DONE
+    }
 }
 
 fn show(context: &Context, arguments: &Run, end: &RunEnd) -> Result<(), Failure> {

@@ -105,6 +105,17 @@ pub(crate) enum Event {
         /// Of how many.
         total: Option<u64>,
     },
+    /// The source has moved on: units go again.
+    Reopened {
+        /// Their kind.
+        kind: String,
+        /// The state that they had reached.
+        from: String,
+        /// The state from which they go again.
+        to: String,
+        /// How many.
+        units: u64,
+    },
     /// What is under way ends, nothing new starts.
     Interrupted,
     /// The end; always the last line.
@@ -192,6 +203,12 @@ fn event(progress: &Progress) -> Event {
         Progress::Verifying { what, done, total } => {
             Event::Verifying { what: what.clone(), done: *done, total: *total }
         }
+        Progress::Reopened { kind, from, to, units } => Event::Reopened {
+            kind: kind.to_string(),
+            from: from.to_string(),
+            to: to.to_string(),
+            units: *units,
+        },
         Progress::Interrupted => Event::Interrupted,
     }
 }

@@ -96,6 +96,14 @@ impl Tally {
             Progress::Verifying { what, done, total } => {
                 self.comparing = Some((what.clone(), *done, *total));
             }
+            Progress::Reopened { kind, from, to, units } => {
+                let kind = self.kinds.entry(kind.to_string()).or_default();
+                for (stage, reached) in &mut kind.reached {
+                    if stage > to && stage <= from {
+                        *reached = reached.saturating_sub(*units);
+                    }
+                }
+            }
             Progress::Interrupted => self.interrupted = true,
         }
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rehome_clerk::{Attribute, ExternalId, OnExisting, UserPolicy};
-use rehome_records::policy::Unmapped;
+use rehome_records::policy::{Removed, RowPolicy, Unmapped};
 use serde::Deserialize;
 
 pub use conflict::OnConflictConfig;
@@ -253,6 +253,9 @@ pub struct RecordsConfig {
     /// What to do with a row whose place in the target is taken.
     #[serde(default)]
     pub on_conflict: OnConflictConfig,
+    /// What to do with a row that was carried and that the source has no more.
+    #[serde(default)]
+    pub on_removed: Removed,
     /// Only these tables.
     pub tables: Option<Vec<String>>,
     /// Not these tables.
@@ -276,6 +279,11 @@ impl RecordsConfig {
     pub fn leaves(&self, table: &str, column: &str) -> bool {
         let place = format!("{table}.{column}");
         self.leave_ids.iter().any(|left| left.eq_ignore_ascii_case(&place))
+    }
+
+    /// How rows are treated.
+    pub fn policy(&self) -> RowPolicy {
+        RowPolicy { unmapped: self.on_unmapped, removed: self.on_removed }
     }
 
     /// Which tables are meant.

@@ -39,12 +39,12 @@ use tokio::sync::OnceCell;
 
 use crate::database::{DatabaseKind, ReadDatabase, WriteDatabase};
 use crate::layout::{Form, Layout};
-use crate::policy::Unmapped;
+use crate::policy::RowPolicy;
 use crate::span::{SPAN, SpanData, key_to_json};
 use crate::survey::{Fate, Past, Planned, Purpose, Surveyor};
 use crate::value::Value;
 use digests::RowDigest;
-use statements::{Way, WriteRow};
+use statements::{Ours, Way, WriteRow};
 
 /// Writes spans of rows: `exported` to `imported`.
 pub struct ImportSpans {
@@ -83,12 +83,12 @@ impl ImportSpans {
         target: Arc<dyn WriteDatabase>,
         knowledge: Arc<dyn Knowledge>,
         layout: Arc<Layout>,
-        policy: Unmapped,
+        policy: impl Into<RowPolicy>,
         concurrency: usize,
     ) -> Self {
         let reader: Arc<dyn ReadDatabase> = Arc::clone(&target) as Arc<dyn ReadDatabase>;
         Self {
-            surveyor: Surveyor { source, target: reader, knowledge, layout, policy },
+            surveyor: Surveyor { source, target: reader, knowledge, layout, policy: policy.into() },
             target,
             concurrency: concurrency.max(1),
             bookmark: OnceCell::new(),
@@ -161,6 +161,9 @@ impl ImportSpans {
                 }
                 Some(Rest::Held { waits, blocks }) => Prepared::Hold { waits, blocks },
                 Some(Rest::Failed { failure, blocks }) => Prepared::Fail { failure, blocks },
+                Some(Rest::More) => {
+                    return Err(Halt::Bug("a survey of rows that ends in `more`".to_owned()));
+                }
             });
         }
         let intent = self.intent(&form, &planned, &past).await?;
@@ -208,8 +211,10 @@ impl ImportSpans {
                     insert += 1;
                     earlier.iter().collect()
                 }
-                // A row of ours that is completed was never anybody else's.
+                // A row of ours was never anybody else's.
                 Fate::Complete { .. }
+                | Fate::Remove { .. }
+                | Fate::Gone
                 | Fate::Equal { .. }
                 | Fate::Held { .. }
                 | Fate::Skipped
@@ -294,7 +299,9 @@ fn writes(planned: &[Planned]) -> Vec<WriteRow> {
                     Way::Update(earlier.clone())
                 }
                 Fate::Displace { earlier } => Way::Displace(earlier.clone()),
+                Fate::Remove { earlier } => Way::Remove(earlier.clone()),
                 Fate::Equal { .. }
+                | Fate::Gone
                 | Fate::Held { .. }
                 | Fate::Skipped
                 | Fate::Yields { .. }
@@ -303,11 +310,14 @@ fn writes(planned: &[Planned]) -> Vec<WriteRow> {
             let mut blocks = Vec::new();
             summary::block(plan, &mut blocks);
             let ours = match &plan.fate {
-                Fate::Complete { earlier } => Some(RowDigest::of(earlier)),
+                Fate::Complete { earlier } | Fate::Remove { earlier } => {
+                    Some(Ours { digest: RowDigest::of(earlier), open: plan.was_open })
+                }
                 Fate::Insert
                 | Fate::Update { .. }
                 | Fate::Displace { .. }
                 | Fate::Equal { .. }
+                | Fate::Gone
                 | Fate::Held { .. }
                 | Fate::Skipped
                 | Fate::Yields { .. }

@@ -15,6 +15,7 @@ use crate::database::{Limits, Statement, guard, quote_name};
 use crate::json_rows::{Chunk, chunks};
 use crate::layout::{Form, pick};
 use crate::quiet::quietly;
+use crate::undo::from_referrers;
 use crate::value::Value;
 
 /// One row to be written.
@@ -28,8 +29,17 @@ pub(crate) struct WriteRow {
     pub(crate) way: Way,
     /// Whom it names, and who is not complete without it.
     pub(crate) blocks: Vec<Block>,
-    /// What stands there of ours already, for a row that is only completed.
-    pub(crate) ours: Option<RowDigest>,
+    /// What stands there of ours already.
+    pub(crate) ours: Option<Ours>,
+}
+
+/// A row of ours that is to be changed, or to go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ours {
+    /// What it is now.
+    pub(crate) digest: RowDigest,
+    /// Whether it has a reference empty.
+    pub(crate) open: bool,
 }
 
 /// How a row comes in.
@@ -41,6 +51,8 @@ pub(crate) enum Way {
     Update(Vec<Value>),
     /// It is new, and these go.
     Displace(Vec<Vec<Value>>),
+    /// It is so, and goes.
+    Remove(Vec<Value>),
 }
 
 /// The statements that write these rows.
@@ -68,6 +80,11 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
                 }
                 inserted.push(&row.row);
             }
+            Way::Remove(earlier) => {
+                if seen.insert(earlier) {
+                    going.push(earlier);
+                }
+            }
         }
     }
 
@@ -75,20 +92,13 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
     for chunk in chunks(as_journaled, limit) {
         out.push(unchanged(form, &chunk));
     }
+    let keys: Vec<_> = going.iter().map(|row| pick(row, &form.key)).collect();
     for child in &form.children {
-        let keys: Vec<_> = going.iter().map(|row| pick(row, &child.columns)).collect();
         for chunk in chunks(keys.iter(), limit) {
-            let on = chunk.matches("t", &child.child_columns);
-            out.push(with(
-                guard(&format!(
-                    "EXISTS (SELECT 1 FROM json_each(?1) AS j CROSS JOIN {} AS t ON {on})",
-                    quote_name(&child.table)
-                )),
-                &chunk,
-            ));
+            let from = from_referrers(form, child, &chunk, true);
+            out.push(with(guard(&format!("EXISTS (SELECT 1 {from})")), &chunk));
         }
     }
-    let keys: Vec<_> = going.iter().map(|row| pick(row, &form.key)).collect();
     for chunk in chunks(keys.iter(), limit) {
         out.push(delete(form, &chunk));
     }
@@ -109,7 +119,8 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
         ));
     }
     out.extend(counter(form));
-    let keys: Vec<_> = rows.iter().map(|row| &row.key).collect();
+    let stays = |row: &&WriteRow| !matches!(row.way, Way::Remove(_));
+    let keys: Vec<_> = rows.iter().filter(stays).map(|row| &row.key).collect();
     for chunk in chunks(keys, limit) {
         out.extend(settled(form, &chunk));
     }

@@ -1,12 +1,13 @@
 //! What remains to be told of a span after a survey: what is done, what waits, what fails.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rehome_core::{Block, Done, Failure, Halt, Rest, Stage, Wait};
 use serde::{Deserialize, Serialize};
 
 use super::digests::{Digests, RowDigest, Written, pack, unpack};
 use super::intent::KeySet;
+use super::statements::Ours;
 use crate::layout::Form;
 use crate::rewrite::unreadable;
 use crate::span::SPAN;
@@ -87,6 +88,7 @@ pub(crate) fn done(
 ) -> Result<Done, Halt> {
     let mut data = SpanDone::default();
     let mut ours: Vec<Written> = Vec::new();
+    let mut gone = HashSet::new();
     let mut open = Vec::new();
     let mut failed = Vec::new();
     let mut waits: BTreeMap<(String, Option<String>, Option<String>), Wait> = BTreeMap::new();
@@ -102,6 +104,9 @@ pub(crate) fn done(
             Fate::Update { .. } | Fate::Displace { .. } => {
                 ours.push(written(plan));
                 data.replaced += 1;
+            }
+            Fate::Remove { .. } | Fate::Gone => {
+                gone.insert(&plan.key);
             }
             Fate::Equal { ours: false } => data.equal += 1,
             Fate::Skipped | Fate::Yields { .. } => data.skipped += 1,
@@ -140,6 +145,16 @@ pub(crate) fn done(
             block(plan, &mut blocks);
         }
     }
+    // What was ours is so until it is gone: also rows that the source has no more, and those that
+    // somebody has changed.
+    let known: HashSet<&Vec<Value>> = ours.iter().map(|(key, _)| key).chain(gone).collect();
+    let kept: Vec<Written> = past
+        .written()
+        .filter(|(key, _)| !known.contains(key))
+        .map(|(key, digest)| (key.clone(), digest))
+        .collect();
+    open.extend(kept.iter().map(|(key, _)| key).filter(|key| past.was_open(key)));
+    ours.extend(kept.iter().cloned());
     data.set_rows(&ours);
     data.open = KeySet::new(open);
     past.hand_on(&mut data, repeated);
@@ -210,8 +225,8 @@ pub(crate) fn failure(failed: &[Failed]) -> Option<Failure> {
 pub(crate) struct Refused {
     pub(crate) key: Vec<Value>,
     pub(crate) message: String,
-    /// What stands there of ours all the same, when it was only to be completed.
-    pub(crate) ours: Option<RowDigest>,
+    /// What stands there of ours all the same.
+    pub(crate) ours: Option<Ours>,
 }
 
 /// Adds rows that the database refused to what remains.
@@ -238,7 +253,7 @@ pub(crate) fn add_failed(
             all.extend(blocks);
         }
         Some(Rest::Held { blocks, .. }) => all.extend(blocks),
-        None => {}
+        Some(Rest::More) | None => {}
     }
     all.sort_by(|a, b| (&a.kind, &a.key).cmp(&(&b.kind, &b.key)));
     all.dedup();
@@ -248,20 +263,25 @@ pub(crate) fn add_failed(
     // The refused rows are not there, or are as they were.
     if let Some(json) = done.data.take() {
         let mut data = SpanDone::of(&json)?;
-        let refused: HashMap<_, _> = refused.iter().map(|one| (&one.key, one.ours)).collect();
+        let mut refused: HashMap<_, _> = refused.iter().map(|one| (&one.key, one.ours)).collect();
         let mut rows = Vec::new();
         let mut open = data.open.keys()?;
         open.retain(|key| !refused.contains_key(key));
         for (key, digest) in data.rows()? {
-            match refused.get(&key) {
+            match refused.remove(&key) {
                 None => rows.push((key, digest)),
                 Some(Some(ours)) => {
-                    open.push(key.clone());
-                    rows.push((key, Some(*ours)));
+                    if ours.open {
+                        open.push(key.clone());
+                    }
+                    rows.push((key, Some(ours.digest)));
                 }
                 Some(None) => {}
             }
         }
+        // Rows of ours that were to go.
+        let stay = refused.into_iter().filter_map(|(key, ours)| Some((key.clone(), ours?.digest)));
+        rows.extend(stay.map(|(key, digest)| (key, Some(digest))));
         data.set_rows(&rows);
         data.open = KeySet::new(&open);
         done.data = Some(data.json()?);

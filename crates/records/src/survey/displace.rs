@@ -73,8 +73,10 @@ impl Surveyor {
             };
             let in_the_way: Vec<&Vec<Value>> = same.iter().chain(&rivals).collect();
             if let (Some(there), [_]) = (&same, in_the_way.as_slice()) {
-                // Ours, with a reference that was left empty.
-                if past.was_open(&plan.key) && completes(form, there, &plan.row) {
+                // Ours, with a reference that was left empty; or with what the source had then.
+                if past.was_open(&plan.key) && completes(form, there, &plan.row)
+                    || past.as_written(&plan.key, there)
+                {
                     let earlier = there.clone();
                     verdicts.push(Verdict { number, fate: Fate::Complete { earlier } });
                     continue;

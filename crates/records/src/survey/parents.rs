@@ -160,7 +160,7 @@ impl Surveyor {
         rows: &[Vec<Value>],
         purpose: Purpose,
     ) -> Result<BTreeSet<usize>, Halt> {
-        let some_are = self.policy != Unmapped::Keep
+        let some_are = self.policy.unmapped != Unmapped::Keep
             || self.layout.tables.iter().any(|table| table.on_conflict() == OnConflict::Skip);
         if !parent.carried || !some_are {
             return Ok(BTreeSet::new());

@@ -70,6 +70,8 @@ impl Surveyor {
                     Fate::Insert
                     | Fate::Update { .. }
                     | Fate::Complete { .. }
+                    | Fate::Remove { .. }
+                    | Fate::Gone
                     | Fate::Displace { .. }
                     | Fate::Equal { .. }
                     | Fate::Held { .. }

@@ -37,6 +37,7 @@ mod verdicts;
 mod weigh;
 
 pub(crate) use effect::SpanEffect;
+pub(crate) use look::{from_referrers, referrers};
 
 pub use detach::DetachSpans;
 pub use effect::Undoable;

@@ -1,0 +1,82 @@
+//! Rows that this migration has put into the target and that the source has no more.
+//!
+//! By policy they stay, or go. One goes only if it still is as it was written, and if no row that
+//! stays refers to it: its children go first, each with the span that they belong to, and the row
+//! waits for them. A row of ours that the application has changed since is a conflict.
+
+use std::collections::HashSet;
+
+use rehome_core::{Halt, Stage};
+
+use super::{Fate, Past, Planned, Purpose, Surveyor, show_key};
+use crate::import::digests::RowDigest;
+use crate::layout::Form;
+use crate::policy::Removed;
+use crate::span::SPAN;
+use crate::target_rows::under_keys;
+use crate::undo::referrers;
+use crate::value::Value;
+
+impl Surveyor {
+    /// What should become of them; nothing where they stay.
+    pub(super) async fn removed(
+        &self,
+        form: &Form,
+        planned: &[Planned],
+        past: &Past,
+        purpose: Purpose,
+    ) -> Result<Vec<Planned>, Halt> {
+        match (self.policy.removed, purpose) {
+            (Removed::Keep, _) | (Removed::Delete, Purpose::Plan) => return Ok(Vec::new()),
+            (Removed::Delete, Purpose::Import) => {}
+        }
+        let here: HashSet<&Vec<Value>> = planned.iter().map(|plan| &plan.key).collect();
+        let mut lost: Vec<(&Vec<Value>, Option<RowDigest>)> =
+            past.written().filter(|(key, _)| !here.contains(key)).collect();
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        // What is written must not depend on the order of a hash map.
+        lost.sort_by_cached_key(|(key, _)| show_key(key));
+        let keys: Vec<Vec<Value>> = lost.iter().map(|(key, _)| (*key).clone()).collect();
+        let there = under_keys(self.target.as_ref(), form, &keys).await?;
+        let referred = referrers(self.target.as_ref(), form, &keys, true).await?;
+        let mut fates = Vec::with_capacity(keys.len());
+        for (number, ((key, written), there)) in lost.into_iter().zip(there).enumerate() {
+            let child = referred.keys().find(|(row, _)| *row == number);
+            let child = child.and_then(|(_, place)| form.children.get(*place));
+            let fate = match (&there, child) {
+                (None, _) => Fate::Gone,
+                (Some(row), _) if written != Some(RowDigest::of(row)) => Fate::Failed {
+                    code: "row_conflict",
+                    message: format!(
+                        "{} {} is not in the source any more, and was changed in the target after \
+                         this migration wrote it",
+                        form.target_table,
+                        show_key(key)
+                    ),
+                },
+                (Some(_), Some(child)) => Fate::Held {
+                    code: "row_referred".to_owned(),
+                    kind: SPAN,
+                    key: None,
+                    scope: Some(child.table.clone()),
+                    stage: Stage::Imported,
+                },
+                (Some(row), None) => Fate::Remove { earlier: row.clone() },
+            };
+            let row = there.unwrap_or_default();
+            fates.push(Planned {
+                source: Vec::new(),
+                now: row.clone(),
+                row,
+                key: key.clone(),
+                mentions: Vec::new(),
+                fate,
+                open: None,
+                was_open: false,
+            });
+        }
+        Ok(fates)
+    }
+}
