@@ -9,9 +9,10 @@
 
 use std::path::Path;
 
+use rehome_emulator::seed::SeedUser;
 use rehome_tests::{Databases, Judge, Options, Stage};
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What happens in a database, as its application would do it.
 fn write(database: &Path, sql: &str) {
@@ -96,4 +97,59 @@ async fn rows_that_changed_follow() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_changed_follow_through_d1() {
     rows_follow(Databases::D1).await;
+}
+
+/// Changes a user as its owner or an administrator would.
+async fn edit(stage: &Stage, instance: &str, id: &str, change: Value) {
+    let url = format!("{}/__emulator/users/{id}?instance={instance}", stage.emulator.clerk_url());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.patch(url).json(&change).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_who_change_follow() {
+    let stage = Stage::set(Options { users: 40, rows: 150, ..Options::default() }).await;
+    let _complete = stage.run().await.expect(0);
+    let creates = stage.creates();
+    let who: Vec<String> = stage.people.iter().take(5).map(|(id, _)| id.clone()).collect();
+    edit(
+        &stage,
+        "source",
+        &who[0],
+        json!({"first_name": "Renamed", "public_metadata": {"since": 1}}),
+    )
+    .await;
+    edit(&stage, "source", &who[1], json!({"email_address": "one-more@late.example"})).await;
+    edit(&stage, "source", &who[2], json!({"banned": true, "private_metadata": {}})).await;
+    stage.source().insert_seed(SeedUser::with_email("newcomer@late.example")).unwrap();
+
+    let lines = stage.run().await.expect(0).events();
+    assert_eq!(reopened(&lines), 3);
+    assert_eq!(stage.creates(), creates + 1, "nobody is created again");
+    Judge::default().accepts(&stage).await;
+    let before = stage.effects();
+    let _again = stage.run().await.expect(0);
+    assert_eq!(stage.effects(), before);
+
+    // Both sides changed the same thing: a person decides, and nothing is overwritten.
+    let map = stage.rehome(&["map", "--json"]).await.expect(0).json();
+    let rows = map.as_array().unwrap();
+    let row = rows.iter().find(|row| row["source_id"] == *who[3]).unwrap();
+    let account = row["target_id"].as_str().unwrap();
+    edit(&stage, "source", &who[3], json!({"first_name": "Ada"})).await;
+    edit(&stage, "target", account, json!({"first_name": "Grace"})).await;
+    let _unfinished = stage.run().await.expect(3);
+    let failures = stage.rehome(&["failures", "--json"]).await.expect(0).json();
+    assert_eq!(failures[0]["code"], "changed_on_both_sides", "{failures}");
+    assert_eq!(failures.as_array().unwrap().len(), 1);
+    edit(&stage, "target", account, json!({"first_name": "Ada"})).await;
+    let _retried = stage.rehome(&["retry"]).await.expect(0);
+    let _settled = stage.run().await.expect(0);
+    Judge::default().accepts(&stage).await;
+    stage.replay();
+
+    // What was brought up to date is still this migration's own.
+    let _back = stage.rehome(&["rollback", "--yes"]).await.expect(0);
+    assert_eq!(stage.target().count(), 0);
 }

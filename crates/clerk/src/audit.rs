@@ -16,12 +16,13 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use futures::future::try_join;
-use rehome_core::{Halt, Knowledge, Known, Origin, journal};
+use rehome_core::{Exported, Halt, Knowledge, Known, Origin, Stage, journal};
 use serde_json::{Value, json};
 
 use crate::USER;
 use crate::api::User;
 use crate::compare::{Difference, Expected, compare};
+use crate::export::{self, Journaled};
 use crate::policy::{Attribute, UserPolicy};
 use crate::profile::Profile;
 use crate::query::Filter;
@@ -29,10 +30,10 @@ use crate::reader::{LARGEST_PAGE, Reader};
 use crate::walk::{Position, Walk};
 
 /// What the journal remembers of a user that a comparison needs.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Remembered {
-    /// The source's `updated_at` as of the export (see [`crate::Journaled`]).
-    pub updated_at: Option<i64>,
+    /// The user as of the export (see [`crate::Journaled`]); `None` when that cannot be read.
+    pub profile: Option<Profile>,
     /// What the account was created without.
     pub without: BTreeSet<Attribute>,
 }
@@ -42,7 +43,7 @@ impl Remembered {
     pub fn from_json(data: &Value, done: Option<&Value>) -> Self {
         let without = done.and_then(|done| done.get("without")).cloned();
         Self {
-            updated_at: data.get("updated_at").and_then(Value::as_i64),
+            profile: Journaled::from_json(data).ok().map(|journaled| journaled.profile),
             without: without
                 .and_then(|without| serde_json::from_value(without).ok())
                 .unwrap_or_default(),
@@ -72,6 +73,11 @@ pub enum Finding {
         differences: Vec<Difference>,
         /// The source user has changed since the export (or is gone), which explains it.
         source_changed: bool,
+        /// The source user as an export would hand it over now, when it has changed and its account
+        /// can be brought up to date.
+        now: Option<Box<Exported>>,
+        /// The two were found equal before.
+        verified: bool,
     },
     /// `+`: an account of the target that no source user is mapped to.
     Extra {
@@ -287,6 +293,7 @@ impl Audit {
     ) -> Finding {
         let Mapped { known, target } = mapped;
         let pair = Pair { source: known.source_key.clone(), target: target.clone() };
+        let verified = known.state.stage == Stage::Verified;
         let Some(account) = accounts.get(target) else {
             return Finding::Missing(pair);
         };
@@ -299,15 +306,19 @@ impl Audit {
                 }],
                 pair,
                 source_changed: true,
+                now: None,
+                verified,
             };
         };
         let remembered = memory.get(&known.source_key).cloned().unwrap_or_default();
         let profile = Profile::of(source);
+        let source_changed = remembered.profile.as_ref().is_some_and(|then| *then != profile);
+        let origin = known.origin.unwrap_or(Origin::Created);
         let expected = Expected {
             external_id: self.policy.external_id.of(&known.source_key, &profile),
             profile,
             without: remembered.without,
-            origin: known.origin.unwrap_or(Origin::Created),
+            origin,
         };
         let differences = compare(&expected, account);
         if differences.is_empty() {
@@ -316,10 +327,10 @@ impl Audit {
         Finding::Different {
             pair,
             differences,
-            source_changed: match (remembered.updated_at, source.updated_at) {
-                (Some(then), Some(now)) => now > then,
-                (None, Some(_) | None) | (Some(_), None) => false,
-            },
+            source_changed,
+            now: (source_changed && origin == Origin::Created)
+                .then(|| Box::new(export::exported(source))),
+            verified,
         }
     }
 

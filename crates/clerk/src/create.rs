@@ -162,7 +162,7 @@ impl Profile {
 
 /// RFC 3339 with milliseconds, as the specification's examples have it; `None` for a number that
 /// is no date.
-fn date(milliseconds: i64) -> Option<String> {
+pub(crate) fn date(milliseconds: i64) -> Option<String> {
     let moment = Timestamp::from_millisecond(milliseconds).ok()?;
     Some(format!("{moment:.3}"))
 }

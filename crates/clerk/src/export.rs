@@ -72,6 +72,9 @@ pub struct Journaled {
     pub profile: Profile,
     /// When the source last changed the user, as of the export; Unix milliseconds.
     pub updated_at: Option<i64>,
+    /// What the account was last brought up to date with, when the source has changed the user
+    /// since.
+    pub base: Option<Profile>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,6 +82,8 @@ struct Stored {
     profile: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     updated_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<Value>,
 }
 
 impl Journaled {
@@ -96,14 +101,16 @@ impl Journaled {
     /// When it is not what an export wrote.
     pub fn from_json(data: &Value) -> Result<Self, Unreadable> {
         let stored = Stored::deserialize(data).map_err(Unreadable::Shape)?;
-        Ok(Self { profile: Profile::from_json(&stored.profile)?, updated_at: stored.updated_at })
+        let base = stored.base.as_ref().map(Profile::from_json).transpose()?;
+        let profile = Profile::from_json(&stored.profile)?;
+        Ok(Self { profile, updated_at: stored.updated_at, base })
     }
 }
 
 /// A user as the export hands it to the journal.
 pub fn exported(user: &User) -> Exported {
     let profile = Profile::of(user);
-    let stored = Stored { profile: profile.to_json(), updated_at: user.updated_at };
+    let stored = Stored { profile: profile.to_json(), updated_at: user.updated_at, base: None };
     Exported {
         source_key: user.id.clone(),
         scope: String::new(),
@@ -111,4 +118,19 @@ pub fn exported(user: &User) -> Exported {
         aliases: profile.aliases(),
         data: json!(stored),
     }
+}
+
+/// A user who has changed since, as the journal is to keep it: `now` is the user as an export would
+/// hand it over, `data` what the journal has, of a user whose account is up to date with it.
+/// Returned with the names that the user has no more.
+///
+/// # Errors
+/// When `data` is not what an export wrote.
+pub fn renewed(data: &Value, mut now: Exported) -> Result<(Exported, Vec<String>), Unreadable> {
+    let Journaled { profile, .. } = Journaled::from_json(data)?;
+    let gone = profile.aliases().into_iter().filter(|name| !now.aliases.contains(name)).collect();
+    if let Some(object) = now.data.as_object_mut() {
+        object.insert("base".to_owned(), profile.to_json());
+    }
+    Ok((now, gone))
 }

@@ -149,6 +149,8 @@ impl HttpWire {
         let mut builder = match request.method {
             Method::Get => self.client.get(url),
             Method::Post => self.client.post(url),
+            Method::Patch => self.client.patch(url),
+            Method::Put => self.client.put(url),
             Method::Delete => self.client.delete(url),
         };
         if let Some(body) = request.body {

@@ -12,6 +12,7 @@
 //!   form; [`CreateUser`] is the single request that makes an account of it.
 //! - [`UserSource`], [`CreateUsers`] and [`MapUsers`] are the workers that the engine drives;
 //!   [`audit`] compares both sides afresh.
+//! - [`amend`] brings accounts up to date whose users have changed in the source since.
 //! - [`undo`] is the way back: which accounts are still as they were left, and [`DeleteUsers`].
 //!
 //! What is claimed here about Clerk comes from its OpenAPI file `bapi/2026-05-12.yml`
@@ -20,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test stands outside the walls"))]
 
 pub mod alias;
+pub mod amend;
 pub mod api;
 pub mod audit;
 pub mod compare;
@@ -47,6 +49,7 @@ mod walk;
 pub mod wire;
 pub mod writer;
 
+pub use amend::AmendUsers;
 pub use audit::Audit;
 pub use compare::{Difference, Expected, compare};
 pub use create::CreateUser;
@@ -64,7 +67,7 @@ pub use reader::{ReadError, Reader};
 pub use recover::Recovery;
 pub use transport::Transport;
 pub use undo::{DeleteUsers, Judgement, Standing};
-pub use writer::{Attempt, Deletion, Writer};
+pub use writer::{Attempt, Changed, Deletion, Writer};
 
 use rehome_core::Kind;
 

@@ -128,6 +128,10 @@ impl Transport {
         self.send(Request { method: Method::Delete, path, body: None, limit: ONE_LIMIT }).await
     }
 
+    pub(crate) async fn change(&self, method: Method, path: String, body: Option<Bytes>) -> Reply {
+        self.send(Request { method, path, body, limit: ONE_LIMIT }).await
+    }
+
     async fn send(&self, request: Request) -> Reply {
         self.pacer.turn().await;
         self.requests.fetch_add(1, Ordering::Relaxed);

@@ -14,6 +14,10 @@ pub enum Method {
     Get,
     /// An effect that makes something.
     Post,
+    /// An effect that changes parts of something.
+    Patch,
+    /// An effect that replaces something.
+    Put,
     /// An effect that removes something.
     Delete,
 }

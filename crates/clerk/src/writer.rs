@@ -7,6 +7,7 @@ use std::time::Duration;
 use rehome_core::Halt;
 use serde::Deserialize;
 
+use crate::amend::Amendment;
 use crate::api::User;
 use crate::create::CreateUser;
 use crate::error::Refusal;
@@ -47,6 +48,32 @@ pub enum Deletion {
     Deleted,
     /// There was none any more.
     Gone,
+    /// The API refused it in its own words and did nothing.
+    Refused(Refusal),
+    /// 429: not looked at.
+    Throttled {
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// It did not leave, or nobody who could act on it took it.
+    NotSent {
+        /// What stood in the way.
+        reason: String,
+    },
+    /// The key is not accepted: nothing was done, and nothing can be.
+    Unauthorized(Halt),
+    /// It may have been done.
+    Unknown {
+        /// What was seen instead of an answer.
+        reason: String,
+    },
+}
+
+/// What became of one change of an account.
+#[derive(Debug)]
+pub enum Changed {
+    /// It was done.
+    Done,
     /// The API refused it in its own words and did nothing.
     Refused(Refusal),
     /// 429: not looked at.
@@ -147,6 +174,36 @@ impl Writer {
             // Not the API's own words: something in between. It may have passed the request on.
             None => {
                 Attempt::Unknown { reason: format!("answered {status} without a word of Clerk's") }
+            }
+        }
+    }
+
+    /// Changes the account `id`. Sends once.
+    pub async fn change(&self, id: &str, amendment: &Amendment) -> Changed {
+        let (method, path, body) = amendment.request(id);
+        let body = body.map(|body| body.to_string().into());
+        let (status, body) = match self.transport.change(method, path, body).await {
+            Reply::Answered { status, body } => (status, body),
+            Reply::Throttled { retry_after } => return Changed::Throttled { retry_after },
+            Reply::NotSent { reason } => return Changed::NotSent { reason },
+            Reply::Lost { reason } => return Changed::Unknown { reason },
+        };
+        if (200..=299).contains(&status) {
+            // Each of these operations answers with an object; anything else is not the API's word.
+            return match serde_json::from_slice::<OnlyId>(&body) {
+                Ok(_) => Changed::Done,
+                Err(error) => Changed::Unknown {
+                    reason: format!("answered {status}, not understood: {error}"),
+                },
+            };
+        }
+        match Refusal::parse(status, &body) {
+            Some(refusal) if status == 401 => {
+                Changed::Unauthorized(reader::unauthorized(&self.transport, &refusal.to_string()))
+            }
+            Some(refusal) => Changed::Refused(refusal),
+            None => {
+                Changed::Unknown { reason: format!("answered {status} without a word of Clerk's") }
             }
         }
     }

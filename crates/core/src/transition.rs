@@ -28,7 +28,7 @@ use crate::state::Stage;
 use crate::unit::{Block, Failure, Kind, Unit, UnitId, Wait};
 
 /// A unit as a source reports it.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Exported {
     /// Its identity in the source, unique within the kind.
     pub source_key: String,

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
 use rehome_clerk::USER;
+use rehome_clerk::export::renewed;
 use rehome_core::journal::{Change, Journal, Reader};
 use rehome_core::progress::{Progress, Watcher};
-use rehome_core::{Condition, Event, Failure, Kind, Knowledge as _, Stage, UnitId};
+use rehome_core::{Condition, Event, Exported, Failure, Halt, Kind, Knowledge as _, Stage, UnitId};
 use rehome_records::span::SPAN;
 use rehome_records::verify::Moved;
 
@@ -54,11 +55,15 @@ pub(crate) async fn verify(
     };
     let mut hear = |found: Vec<UserFinding>| -> BoxFuture<'static, _> {
         for finding in &found {
-            verify::count(&mut verdict, &finding.line);
+            if finding.overtaken {
+                verdict.users.overtaken += 1;
+            } else {
+                verify::count(&mut verdict, &finding.line);
+            }
         }
         let verdicts = found.into_iter().filter_map(|finding| {
-            let found = of_user(&finding)?;
-            Some((finding.key, found))
+            let key = finding.key.clone();
+            Some((key, of_user(finding)?))
         });
         let (scribe, verdicts) = (scribe.clone(), verdicts.collect());
         Box::pin(async move { scribe.record(USER, verdicts).await })
@@ -96,7 +101,7 @@ enum Found {
     /// It differs, for no good reason.
     Differs(Failure),
     /// The source has moved on: it goes again from this stage.
-    Moved { to: Stage, reason: String },
+    Moved { to: Stage, reason: String, now: Option<Box<Exported>> },
 }
 
 /// Journals what was found, a page at a time.
@@ -110,6 +115,12 @@ struct Scribe {
 }
 
 impl Scribe {
+    /// What the journal is to keep of a user who has changed.
+    fn renewed(&self, unit: UnitId, now: Exported) -> Result<(Exported, Vec<String>), Error> {
+        let data = self.reader.unit(unit)?.data;
+        renewed(&data, now).map_err(|error| Error::Halt(Halt::Bug(error.to_string())))
+    }
+
     async fn record(&self, kind: Kind, verdicts: Vec<(String, Found)>) -> Result<(), Error> {
         let keys: Vec<_> = verdicts.iter().map(|(key, _)| key.clone()).collect();
         let known = self.reader.by_source(&kind, &keys)?;
@@ -154,10 +165,14 @@ impl Scribe {
                     let event = if was_verified { Event::Differed } else { Event::Failed };
                     changes.push(Change::failure(unit.id, event, failure, Vec::new()));
                 }
-                Found::Moved { to, reason } => {
+                Found::Moved { to, reason, now } => {
                     self.moved.fetch_add(1, Ordering::Relaxed);
                     if self.reopen {
-                        changes.push(Change::reopened(unit.id, to, reason, None));
+                        let renewed = match now {
+                            Some(now) => Some(self.renewed(unit.id, *now)?),
+                            None => None,
+                        };
+                        changes.push(Change::reopened(unit.id, to, reason, renewed));
                         let kind = kind.clone();
                         self.watcher.note(&Progress::Reopened { kind, from: stage, to, units: 1 });
                     }
@@ -181,21 +196,26 @@ impl Scribe {
 /// What was found about a span.
 fn of_span(failure: Option<Failure>, moved: Moved) -> Found {
     if moved.rows() > 0 {
-        return Found::Moved { to: Stage::Exported, reason: moved.to_string() };
+        return Found::Moved { to: Stage::Exported, reason: moved.to_string(), now: None };
     }
     failure.map_or(Found::Equal, Found::Differs)
 }
 
 /// What a finding means for the user; `None` when there is nothing to journal.
-fn of_user(finding: &UserFinding) -> Option<Found> {
-    let detail = || finding.line.detail.clone().unwrap_or_default();
+fn of_user(finding: UserFinding) -> Option<Found> {
+    let UserFinding { line, explained, now, overtaken, .. } = finding;
+    let detail = line.detail.unwrap_or_default();
     let advice = "`rehome show` has the values; settle it on one side, then `rehome retry`";
-    match finding.line.mark {
+    match line.mark {
         '=' => Some(Found::Equal),
-        '*' if !finding.explained => {
-            Some(Found::Differs(Failure::new("differs", detail()).with_hint(advice)))
+        '*' if now.is_some() => {
+            let reason = "the source has changed the user since the export".to_owned();
+            Some(Found::Moved { to: Stage::Mapped, reason, now })
         }
-        '-' => Some(Found::Differs(Failure::new("account_gone", detail()).with_hint(advice))),
+        '*' if !explained && !overtaken => {
+            Some(Found::Differs(Failure::new("differs", detail).with_hint(advice)))
+        }
+        '-' => Some(Found::Differs(Failure::new("account_gone", detail).with_hint(advice))),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use rehome_clerk::audit::{Audit, Finding};
 use rehome_clerk::{Difference, USER, UserSource};
 use rehome_core::journal::Reader;
 use rehome_core::progress::{Progress, Watcher};
-use rehome_core::{Failure, Knowledge, Source as _, Stage, UnitId};
+use rehome_core::{Exported, Failure, Knowledge, Source as _, Stage, UnitId};
 use rehome_records::span::SPAN;
 use rehome_records::undo::Undoable;
 use rehome_records::verify::{Moved, RowAudit, RowFinding};
@@ -35,6 +35,10 @@ pub(crate) struct UserFinding {
     pub(crate) line: VerdictLine,
     /// Whether a later change of the source explains the difference.
     pub(crate) explained: bool,
+    /// The user as the source shows it now, when that is to be carried over.
+    pub(crate) now: Option<Box<Exported>>,
+    /// The two were equal once, and only the target has changed since.
+    pub(crate) overtaken: bool,
 }
 
 /// Takes findings, a page at a time, before the next page is read.
@@ -119,9 +123,12 @@ fn understand(finding: Finding) -> UserFinding {
         key: key.to_owned(),
         detail,
     };
+    let (mut now, mut overtaken) = (None, false);
     let (key, line, explained) = match finding {
         Finding::Equal(pair) => (pair.source.clone(), line('=', &pair.source, None), false),
-        Finding::Different { pair, differences, source_changed } => {
+        Finding::Different { pair, differences, source_changed, now: renewed, verified } => {
+            now = renewed;
+            overtaken = verified && !source_changed;
             let mut detail = in_words(&differences);
             if source_changed {
                 detail.push_str("; the source has changed since the export");
@@ -137,7 +144,7 @@ fn understand(finding: Finding) -> UserFinding {
             (source.clone(), line('!', &source, Some(reason)), false)
         }
     };
-    UserFinding { key, line, explained }
+    UserFinding { key, line, explained, now, overtaken }
 }
 
 /// The fields that differ. Values are personal data: `show` has them, a report does not.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use rehome_clerk::undo::{Attached, DeleteUsers, Unattached};
-use rehome_clerk::{CreateUsers, MapUsers, USER, UserSource};
+use rehome_clerk::{AmendUsers, CreateUsers, MapUsers, USER, UserSource};
 use rehome_core::clock::Clock;
 use rehome_core::engine::{Engine, Settings};
 use rehome_core::journal::{Journal, Selection};
@@ -88,7 +88,7 @@ impl<'a> Workers<'a> {
         }
         if until >= Stage::Imported {
             match self.records() {
-                None => workers.push(Arc::new(Passage::forth(USER))),
+                None => workers.push(self.amending(Arc::new(Passage::forth(USER)))),
                 Some(Records { databases, target, config }) => {
                     workers.push(Arc::new(ImportSpans::new(
                         Arc::clone(&databases.source),
@@ -98,11 +98,18 @@ impl<'a> Workers<'a> {
                         config.policy(),
                         SPANS_AT_ONCE,
                     )));
-                    workers.push(Arc::new(SettleMentions::new(USER, self.knowledge()?)));
+                    let settling = SettleMentions::new(USER, self.knowledge()?);
+                    workers.push(self.amending(Arc::new(settling)));
                 }
             }
         }
         Ok(self.with(engine, workers))
+    }
+
+    /// What takes users on from `mapped`, once their accounts are up to date.
+    fn amending(&self, inner: Arc<dyn Transition>) -> Arc<dyn Transition> {
+        let policy = self.config.users.policy();
+        Arc::new(AmendUsers::new(self.writing.users(), policy, inner))
     }
 
     /// The worker that removes the spans of one table as `plan` has it; `None` without databases.

@@ -394,9 +394,7 @@ impl Surveyor {
             }
             if same.is_some() || rivals.is_some() {
                 contested.push((number, same.cloned(), rivals.cloned().unwrap_or_default()));
-            } else if past.digest(&plan.key).is_some()
-                && form.on_conflict != OnConflict::Replace
-            {
+            } else if past.digest(&plan.key).is_some() && form.on_conflict != OnConflict::Replace {
                 plan.fate = Fate::Failed {
                     code: "row_conflict",
                     message: format!(

@@ -136,8 +136,8 @@ pub(crate) fn creation(unit: &Unit) -> Option<Intent> {
 
 /// Judges one account that is there.
 fn of(unit: &Unit, policy: &UserPolicy, user: &User) -> Standing {
-    let profile = match Journaled::of(unit) {
-        Ok(Journaled { profile, .. }) => profile,
+    let Journaled { profile, base, .. } = match Journaled::of(unit) {
+        Ok(journaled) => journaled,
         Err(error) => return Standing::Unreadable(matcher::unreadable(&error)),
     };
     let sent = creation(unit).unwrap_or_else(|| Intent {
@@ -145,7 +145,12 @@ fn of(unit: &Unit, policy: &UserPolicy, user: &User) -> Standing {
         without: without(unit),
         ..Intent::default()
     });
-    let differences = since_creation(&profile, &sent, user);
+    let mut differences = since_creation(&profile, &sent, user);
+    if let Some(base) = &base {
+        // Not brought up to date yet, or by halves: what it was before is ours, too.
+        let before = since_creation(base, &sent, user);
+        differences.retain(|one| before.iter().any(|other| other.field == one.field));
+    }
     let use_of_it = used(user);
     if differences.is_empty() && use_of_it.is_empty() {
         return Standing::AsLeft;

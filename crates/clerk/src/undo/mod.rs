@@ -18,3 +18,4 @@ mod judge;
 pub use attached::{Attached, Attachment, Tie, Unattached};
 pub use delete_users::DeleteUsers;
 pub use judge::{Judgement, Standing, judge};
+pub(crate) use judge::{creation, present};
