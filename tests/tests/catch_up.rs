@@ -8,6 +8,8 @@
 )]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rehome_emulator::seed::SeedUser;
 use rehome_tests::{Databases, Judge, Options, Stage};
@@ -152,4 +154,118 @@ async fn users_who_change_follow() {
     // What was brought up to date is still this migration's own.
     let _back = stage.rehome(&["rollback", "--yes"]).await.expect(0);
     assert_eq!(stage.target().count(), 0);
+}
+
+/// An application at work on both sides while a run goes on: it adds, changes and removes rows of
+/// the source, and rows of its own in the target.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<u64>>,
+}
+
+impl Writers {
+    fn start(source: &Path, target: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let spawn = |path: &Path, statements: &'static [&'static str]| {
+            let (path, stop) = (path.to_owned(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let connection = Connection::open(path).unwrap();
+                connection.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
+                let mut done = 0;
+                for number in 0..400_u64 {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let sql = statements[number as usize % statements.len()];
+                    let rows = connection.execute(sql, [number as i64]).unwrap();
+                    done += rows as u64;
+                    // Nobody else can be let in otherwise: SQLite has no queue of writers.
+                    std::thread::yield_now();
+                }
+                done
+            })
+        };
+        let threads = vec![
+            spawn(
+                source,
+                &[
+                    "INSERT INTO counters (user_id, hits) SELECT clerk_id, ?1 FROM users ORDER BY clerk_id LIMIT 1 OFFSET ?1 % 50",
+                    "UPDATE badges SET status = 'seen ' || ?1 WHERE rowid = 1 + ?1 % 60",
+                    "DELETE FROM badge_images WHERE rowid = 1 + ?1 % 40",
+                    "UPDATE users SET plan = 'plan ' || ?1 WHERE rowid = 1 + ?1 % 50",
+                ],
+            ),
+            spawn(
+                target,
+                &[
+                    "INSERT INTO events (id, kind, payload) VALUES (1000000 + ?1, 'own', NULL)",
+                    "UPDATE events SET kind = 'own ' || ?1 WHERE id = 1000000 + ?1 - 1",
+                    "DELETE FROM events WHERE id = 1000000 + ?1 - 4",
+                ],
+            ),
+        ];
+        Self { stop, threads }
+    }
+
+    /// Rows that each has written.
+    fn end(self) -> Vec<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_until_quiet_ends_with_everything_there() {
+    let stage = Stage::set(Options { users: 60, rows: 500, ..Options::default() }).await;
+    let (source, target) = stage.databases().unwrap();
+    stage.configure(|text| {
+        text.replace("[records.ids]", "[records]\non_removed = \"delete\"\n\n[records.ids]")
+    });
+    let _begun = stage.rehome(&["run", "--yes", "--until", "mapped"]).await.expect(0);
+    let writers = Writers::start(&source, &target);
+    let _while_written = stage.run().await;
+    let written = writers.end();
+    assert!(written.iter().all(|rows| *rows > 50), "{written:?}");
+
+    let lines = stage.rehome(&["run", "--until-quiet", "--json"]).await.expect(0).events();
+    let verdict = &lines.last().unwrap()["verdict"];
+    assert_eq!((&verdict["different"], &verdict["missing"]), (&json!(0), &json!(0)), "{verdict}");
+    let _same = stage.rehome(&["verify"]).await.expect(0);
+    let failures = stage.rehome(&["failures", "--json"]).await.expect(0).json();
+    assert_eq!(failures, json!([]), "nobody has changed what the other had");
+    // The judge knows nothing of rows that the target's application has added itself.
+    write(&target, "DELETE FROM events WHERE id >= 1000000");
+    Judge::default().accepts(&stage).await;
+    stage.replay();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_rows_that_both_sides_changed_are_conflicts() {
+    let stage = Stage::set(Options { users: 30, rows: 300, ..Options::default() }).await;
+    let (source, target) = stage.databases().unwrap();
+    let _complete = stage.run().await.expect(0);
+    write(
+        &source,
+        "UPDATE counters SET hits = 1 WHERE id IN (1, 2); UPDATE badges SET url = 'there' WHERE rowid = 3;",
+    );
+    write(
+        &target,
+        "UPDATE counters SET hits = 2 WHERE id IN (2, 3); DELETE FROM badge_images WHERE rowid = 1;",
+    );
+    let end =
+        stage.rehome(&["run", "--until-quiet", "--json"]).await.expect(3).events().pop().unwrap();
+    let failures = stage.rehome(&["failures", "--json"]).await.expect(0).json();
+    let codes: Vec<_> = failures.as_array().unwrap().iter().map(|one| &one["code"]).collect();
+    assert_eq!(codes, ["row_conflict"], "{failures}");
+    assert!(failures[0]["message"].as_str().unwrap().contains("counters 2 "), "{failures}");
+    assert_eq!(end["verdict"]["tables"]["badge_images"]["overtaken"], 1, "{end}");
+    assert_eq!(number(&target, "SELECT hits FROM counters WHERE id = 1"), 1);
+    assert_eq!(
+        number(&target, "SELECT hits FROM counters WHERE id = 2"),
+        2,
+        "nothing is overwritten"
+    );
+    assert_eq!(number(&target, "SELECT hits FROM counters WHERE id = 3"), 2);
+    assert_eq!(number(&target, "SELECT count(*) FROM badges WHERE url = 'there'"), 1);
+    stage.replay();
 }
