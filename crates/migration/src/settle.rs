@@ -78,6 +78,17 @@ pub(crate) async fn verify(
             Box::pin(async move { scribe.record(SPAN, verdicts).await })
         };
         verify::spans(databases, records, reader, watcher, &mut verdict, &mut hear).await?;
+        let mut again = Vec::new();
+        verify::held(databases, records, reader, &mut |unit, rows| again.push((unit, rows)))
+            .await?;
+        scribe.moved.fetch_add(again.len() as u64, Ordering::Relaxed);
+        if reopen && !again.is_empty() {
+            let changes = again.into_iter().map(|(unit, rows)| {
+                let reason = format!("the source has changed {rows} rows since");
+                Change::reopened(unit, Stage::Exported, reason, None)
+            });
+            journal.submit(changes.collect()).await?;
+        }
     }
     verify::sum(&mut verdict);
     Ok(Some(Settled { verdict, moved: scribe.moved.load(Ordering::Relaxed) }))

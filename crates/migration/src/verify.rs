@@ -12,7 +12,7 @@ use rehome_clerk::audit::{Audit, Finding};
 use rehome_clerk::{Difference, USER, UserSource};
 use rehome_core::journal::Reader;
 use rehome_core::progress::{Progress, Watcher};
-use rehome_core::{Exported, Failure, Knowledge, Source as _, Stage, UnitId};
+use rehome_core::{Condition, Exported, Failure, Knowledge, Source as _, Stage, UnitId};
 use rehome_records::span::SPAN;
 use rehome_records::undo::Undoable;
 use rehome_records::verify::{Moved, RowAudit, RowFinding};
@@ -246,6 +246,32 @@ pub(crate) async fn spans(
         }
     }
     leftovers(databases, records, &audit, reader, verdict).await
+}
+
+/// Looks at the spans that wait for others, and tells how many rows of each the source has made
+/// ready to be written since. Nothing of them counts as compared.
+pub(crate) async fn held(
+    databases: &Databases,
+    records: &RecordsConfig,
+    reader: &Arc<Reader>,
+    tell: &mut (dyn FnMut(UnitId, usize) + Send),
+) -> Result<(), Error> {
+    let audit = row_audit(databases, records, reader);
+    let mut after = UnitId(0);
+    loop {
+        let ids = reader.in_condition(&[Condition::Held], after, 100)?;
+        let Some(last) = ids.last() else { return Ok(()) };
+        after = *last;
+        for id in ids {
+            let unit = reader.unit(id)?;
+            if unit.kind == SPAN && unit.effect.is_some() {
+                let due = audit.due(&unit).await?;
+                if due > 0 {
+                    tell(id, due);
+                }
+            }
+        }
+    }
 }
 
 fn span_failure(first: VerdictLine) -> Failure {

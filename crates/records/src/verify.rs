@@ -222,6 +222,18 @@ impl RowAudit {
         self.compare(&SpanData::of(unit)?, &past, verified, findings).await
     }
 
+    /// How many rows of a span that waits for others could be written now: because the source has
+    /// changed them since the rest was written.
+    ///
+    /// # Errors
+    /// When a database or the journal cannot be read.
+    pub async fn due(&self, unit: &Unit) -> Result<usize, Halt> {
+        let draft = self.surveyor.draft(&SpanData::of(unit)?).await?;
+        let past = Past::of(unit, unit.intent_void)?;
+        let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
+        Ok(planned.iter().filter(|plan| plan.fate.writes()).count())
+    }
+
     async fn compare(
         &self,
         span: &SpanData,

@@ -116,9 +116,7 @@ fn accounts(world: &World, time: u64, verdict: &mut Verdict) -> BTreeMap<String,
             continue;
         };
         ours.insert(account.id.clone());
-        if user.first_name.as_deref() != Some("Changed") {
-            fields(&user, &account, verdict);
-        }
+        fields(&user, &account, verdict);
         pairs.insert(user.id.clone(), account.id.clone());
     }
     for (key, times) in &counters.creates_by_external_id {

@@ -89,6 +89,7 @@ async fn one(seed: u64, told: bool) -> Report {
         world.handle_webhooks(rng.u64(1..5_000), &fate);
     }
     world.live_on(&mut rng, &fate);
+    world.rows_live_on(seed, &fate);
     if rng.u8(..3) == 0 {
         jumps(&mut rng, &clock, &fate);
     }
@@ -102,8 +103,8 @@ async fn one(seed: u64, told: bool) -> Report {
         // Nobody is there for a while; what was sent may still arrive.
         tokio::time::sleep(Duration::from_millis(rng.u64(..60_000))).await;
     }
-    // Whoever comes after the last export is the next run's affair.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Whatever comes after the last run is the next run's affair.
+    tokio::time::sleep(Duration::from_secs(180)).await;
 
     let mut verdict = Verdict::default();
     // What was begun can be taken back as well as what has arrived.

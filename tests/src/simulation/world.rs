@@ -259,6 +259,41 @@ impl World {
         }
     }
 
+    /// So do its rows: some are added, some changed, now or when everything has long been carried.
+    /// Drawn apart from everything else, so that a seed stays the world that it was before.
+    pub fn rows_live_on(&self, seed: u64, fate: &Arc<Fate>) {
+        const CHANGES: [(&str, &str); 4] = [
+            (
+                "row added at the source",
+                "INSERT INTO counters (user_id, hits) SELECT clerk_id, ?1 FROM users LIMIT 1 OFFSET ?1 % 3",
+            ),
+            (
+                "row added at the source",
+                "INSERT INTO badges (id, owner_id) SELECT 'late-' || ?1, clerk_id FROM users LIMIT 1 OFFSET ?1 % 3",
+            ),
+            (
+                "row changed at the source",
+                "UPDATE counters SET note = 'late ' || ?1 WHERE rowid % 4 = ?1 % 4",
+            ),
+            (
+                "row changed at the source",
+                "UPDATE badges SET url = 'late ' || ?1 WHERE rowid % 4 = ?1 % 4",
+            ),
+        ];
+        let mut rng = Rng::with_seed(seed ^ 0x726f_7773);
+        for _ in 0..rng.usize(..4) {
+            let (path, fate) = (self.file("source.sqlite"), Arc::clone(fate));
+            let (when, which) = (rng.u64(..180_000), rng.usize(..CHANGES.len()));
+            drop(tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(when)).await;
+                let connection = Connection::open(path).expect("it opens");
+                let (what, sql) = CHANGES[which];
+                let rows = connection.execute(sql, [i64::try_from(when).unwrap_or(0)]);
+                fate.count(what, rows.expect("the source is there") as u64);
+            }));
+        }
+    }
+
     /// Every unit of kind user by its source key: where it stands, and its account.
     ///
     /// # Panics

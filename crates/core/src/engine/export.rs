@@ -25,7 +25,9 @@ async fn pages(shared: &Shared, source: &dyn Source) -> Result<(), Halt> {
     let checkpoint = shared.reader.checkpoint(&kind)?;
     let (mut cursor, mut done) =
         checkpoint.map_or((None, false), |found| (Some(found.cursor), found.done));
-    // A source that was read to its end may have newcomers behind it.
+    // A source that was read to its end may have newcomers behind it; so may what an earlier run
+    // has read of one that is read to its end now.
+    let mut resumed = cursor.is_some() && !done && source.goes_on();
     let mut at_the_end = done;
     done &= !source.goes_on();
     let mut known = shared.reader.counts()?.get(&kind).map_or(0, crate::journal::Standing::total);
@@ -61,6 +63,9 @@ async fn pages(shared: &Shared, source: &dyn Source) -> Result<(), Halt> {
             total,
             done,
         });
+        if done && std::mem::take(&mut resumed) {
+            (at_the_end, done) = (true, false);
+        }
     }
     Ok(())
 }
