@@ -151,6 +151,14 @@ async fn users_who_change_follow() {
     Judge::default().accepts(&stage).await;
     stage.replay();
 
+    // Who is deleted there keeps the account here, and nobody waits for anything.
+    assert!(stage.source().remove_user(&who[4]));
+    let end = stage.run().await.expect(0).events().pop().unwrap();
+    assert_eq!((&end["complete"], &end["verdict"]["users"]["extra"]), (&json!(true), &json!(1)));
+    let shown = stage.rehome(&["show", &who[4], "--json"]).await.expect(0).json();
+    assert_eq!(shown["failure"]["code"], "deleted_in_source", "{shown}");
+    let _same = stage.rehome(&["verify"]).await.expect(0);
+
     // What was brought up to date is still this migration's own.
     let _back = stage.rehome(&["rollback", "--yes"]).await.expect(0);
     assert_eq!(stage.target().count(), 0);

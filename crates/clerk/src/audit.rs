@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use futures::future::try_join;
 use rehome_core::{Exported, Halt, Knowledge, Known, Origin, Stage, journal};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::USER;
 use crate::api::User;
@@ -27,6 +27,7 @@ use crate::policy::{Attribute, UserPolicy};
 use crate::profile::Profile;
 use crate::query::Filter;
 use crate::reader::{LARGEST_PAGE, Reader};
+use crate::undo::present;
 use crate::walk::{Position, Walk};
 
 /// What the journal remembers of a user that a comparison needs.
@@ -71,7 +72,7 @@ pub enum Finding {
         pair: Pair,
         /// In what; never empty.
         differences: Vec<Difference>,
-        /// The source user has changed since the export (or is gone), which explains it.
+        /// The source user has changed since the export, which explains it.
         source_changed: bool,
         /// The source user as an export would hand it over now, when it has changed and its account
         /// can be brought up to date.
@@ -84,6 +85,8 @@ pub enum Finding {
         /// The account.
         target: String,
     },
+    /// `+`: the source user was deleted since; the account is there.
+    Left(Pair),
     /// `-`: the account is not in the target.
     Missing(Pair),
     /// `!`: there is nothing to compare.
@@ -262,6 +265,7 @@ impl Audit {
             match self.compare_one(&one, &memory, &sources, &accounts) {
                 equal @ Finding::Equal(_) => tell(equal),
                 Finding::Different { .. }
+                | Finding::Left(_)
                 | Finding::Missing(_)
                 | Finding::Extra { .. }
                 | Finding::Unchecked { .. } => again.push(one),
@@ -273,11 +277,12 @@ impl Audit {
         let source_ids: Vec<_> = again.iter().map(|one| one.known.source_key.clone()).collect();
         let target_ids: Vec<_> = again.iter().map(|one| one.target.clone()).collect();
         let (sources, accounts) = try_join(
-            self.source.users_by(Filter::UserId, &source_ids),
+            // Nobody counts as deleted only because a list does not show them.
+            present(&self.source, &source_ids),
             self.target.users_by(Filter::UserId, &target_ids),
         )
         .await?;
-        let (sources, accounts) = (by_id(sources), by_id(accounts));
+        let accounts = by_id(accounts);
         for one in again {
             tell(self.compare_one(&one, &memory, &sources, &accounts));
         }
@@ -298,17 +303,7 @@ impl Audit {
             return Finding::Missing(pair);
         };
         let Some(source) = sources.get(&known.source_key) else {
-            return Finding::Different {
-                differences: vec![Difference {
-                    field: "id",
-                    source: Value::Null,
-                    target: json!(target),
-                }],
-                pair,
-                source_changed: true,
-                now: None,
-                verified,
-            };
+            return Finding::Left(pair);
         };
         let remembered = memory.get(&known.source_key).cloned().unwrap_or_default();
         let profile = Profile::of(source);

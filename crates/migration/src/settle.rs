@@ -111,6 +111,8 @@ enum Found {
     Equal,
     /// It differs, for no good reason.
     Differs(Failure),
+    /// The source has deleted it: it is taken out, and its counterpart stays.
+    Left(Failure),
     /// The source has moved on: it goes again from this stage.
     Moved { to: Stage, reason: String, now: Option<Box<Exported>> },
 }
@@ -176,6 +178,9 @@ impl Scribe {
                     let event = if was_verified { Event::Differed } else { Event::Failed };
                     changes.push(Change::failure(unit.id, event, failure, Vec::new()));
                 }
+                Found::Left(failure) => {
+                    changes.push(Change::failure(unit.id, Event::Skipped, failure, Vec::new()));
+                }
                 Found::Moved { to, reason, now } => {
                     self.moved.fetch_add(1, Ordering::Relaxed);
                     if self.reopen {
@@ -214,7 +219,14 @@ fn of_span(failure: Option<Failure>, moved: Moved) -> Found {
 
 /// What a finding means for the user; `None` when there is nothing to journal.
 fn of_user(finding: UserFinding) -> Option<Found> {
-    let UserFinding { line, explained, now, overtaken, .. } = finding;
+    let UserFinding { key, line, explained, now, overtaken, left } = finding;
+    if left {
+        let message = format!("{key} was deleted in the source after the export");
+        let failure = Failure::new("deleted_in_source", message);
+        return Some(Found::Left(failure.with_hint(
+            "the account and its rows stay in the target; delete them there if they are to go",
+        )));
+    }
     let detail = line.detail.unwrap_or_default();
     let advice = "`rehome show` has the values; settle it on one side, then `rehome retry`";
     match line.mark {

@@ -39,6 +39,8 @@ pub(crate) struct UserFinding {
     pub(crate) now: Option<Box<Exported>>,
     /// The two were equal once, and only the target has changed since.
     pub(crate) overtaken: bool,
+    /// The source user was deleted.
+    pub(crate) left: bool,
 }
 
 /// Takes findings, a page at a time, before the next page is read.
@@ -124,6 +126,7 @@ fn understand(finding: Finding) -> UserFinding {
         detail,
     };
     let (mut now, mut overtaken) = (None, false);
+    let left = matches!(finding, Finding::Left(_));
     let (key, line, explained) = match finding {
         Finding::Equal(pair) => (pair.source.clone(), line('=', &pair.source, None), false),
         Finding::Different { pair, differences, source_changed, now: renewed, verified } => {
@@ -135,6 +138,10 @@ fn understand(finding: Finding) -> UserFinding {
             }
             (pair.source.clone(), line('*', &pair.source, Some(detail)), source_changed)
         }
+        Finding::Left(pair) => {
+            let detail = "was deleted in the source since; the account stays".to_owned();
+            (pair.source.clone(), line('+', &pair.source, Some(detail)), true)
+        }
         Finding::Missing(pair) => {
             let detail = format!("the account {} is not in the target", pair.target);
             (pair.source.clone(), line('-', &pair.source, Some(detail)), false)
@@ -144,7 +151,7 @@ fn understand(finding: Finding) -> UserFinding {
             (source.clone(), line('!', &source, Some(reason)), false)
         }
     };
-    UserFinding { key, line, explained, now, overtaken }
+    UserFinding { key, line, explained, now, overtaken, left }
 }
 
 /// The fields that differ. Values are personal data: `show` has them, a report does not.
