@@ -1,5 +1,6 @@
 //! Whole migrations of made-up things, in virtual time, from a seed.
 
+mod again;
 mod back;
 mod delays;
 mod last;
