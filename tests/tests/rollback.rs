@@ -9,7 +9,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rehome_emulator::FaultPlan;
 use rehome_emulator::d1::verifieddit;
+use rehome_emulator::fault::{BodyKind, Fault, Rule, When};
 use rehome_emulator::seed::{self, SeedUser, Status};
 use rehome_tests::{Databases, Options, Stage};
 use rusqlite::Connection;
@@ -287,4 +289,90 @@ async fn thirty_five_hundred_users_back_out_of_an_inhabited_d1_killed_ten_times(
     let databases = Databases::D1;
     let options = Options { users: 3_500, rows: 20_000, seed: 76, databases, ..Options::default() };
     survive(options, (500, 2_000, 50), 10).await;
+}
+
+/// A whole run into an emulated D1, and what the application wrote there afterwards.
+async fn run_and_written_to_since() -> (Stage, Before, String) {
+    let databases = Databases::D1;
+    let options = Options { users: 120, rows: 600, seed: 77, databases, ..Options::default() };
+    let stage = inhabited(options, 25, 120, 5).await;
+    let before = keep(&stage, "was").await;
+    let _complete = stage.run().await.expect(0);
+    let (_, target) = stage.databases().unwrap();
+    let application = Connection::open(&target).unwrap();
+    application
+        .execute_batch(
+            "CREATE TABLE visits (id INTEGER PRIMARY KEY);
+             INSERT INTO visits VALUES (1);
+             UPDATE badges SET status = 'changed since';",
+        )
+        .unwrap();
+    let plan = stage.rehome(&["rollback", "--dry-run", "--restore-bookmark", "--json"]).await;
+    let restore = plan.expect(0).json()["restore"].take();
+    assert_eq!(restore["database"], "target-db");
+    assert!(restore["taken_at"].as_str().unwrap().starts_with("20"), "{restore}");
+    (stage, before, restore["bookmark"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_a_last_resort_the_whole_database_is_restored() {
+    let (stage, before, bookmark) = run_and_written_to_since().await;
+    let restore = "--restore-bookmark";
+    let effects = stage.effects();
+    let page = stage.rehome(&["rollback", "--dry-run", restore]).await.expect(0).everything();
+    assert!(page.contains(&bookmark) && page.contains("is lost"), "{page}");
+    let _nobody_can_be_asked = stage.rehome(&["rollback", restore]).await.expect(2);
+    let _unseen = stage.rehome(&["rollback", "--yes", restore]).await.expect(2);
+    let _another = stage.rehome(&["rollback", "--yes", restore, "00000001"]).await.expect(4);
+    let to = ["rollback", "--yes", restore, &bookmark, "--to", "imported"];
+    let _a_part_only = stage.rehome(&to).await.expect(2);
+    assert_eq!(stage.effects(), effects, "nothing was written so far");
+
+    let _back = stage.rehome(&["rollback", "--yes", "--json", restore, &bookmark]).await.expect(0);
+    stage.replay();
+    restored(&stage, &before, "back").await.unwrap();
+    let status = stage.status().await;
+    assert_eq!(status["units"]["user"]["rolled_back"], 120, "{status}");
+    let again = stage.rehome(&["rollback", "--yes", "--json", restore, &bookmark]).await;
+    let _nothing_left = again.expect(0);
+    restored(&stage, &before, "still").await.unwrap();
+
+    // And forth again, from a bookmark of its own.
+    let _complete = stage.run().await.expect(0);
+    let verified = stage.rehome(&["verify", "--json"]).await.expect(0).json();
+    assert_eq!((&verified["missing"], &verified["different"]), (&json!(0), &json!(0)));
+    let old = stage.rehome(&["rollback", "--yes", restore, &bookmark]).await;
+    let _not_that_one_any_more = old.expect(4);
+    let _row_by_row = stage.rehome(&["rollback", "--yes"]).await.expect(0);
+    restored(&stage, &before, "again").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_of_which_nobody_heard_is_asked_for_again_before_anything_else() {
+    let (stage, before, bookmark) = run_and_written_to_since().await;
+    let back = ["rollback", "--yes", "--restore-bookmark", &bookmark];
+    for when in [When::Before, When::After] {
+        let lost = Rule::always(Fault::Reset { when }).at("d1").on("POST", "*/time_travel/restore");
+        stage.emulator.set_faults(FaultPlan { seed: 1, rules: vec![lost] });
+        let _unknown = stage.rehome(&back).await.expect(5);
+        for other in [["run", "--yes"], ["rollback", "--yes"]] {
+            let _waits = stage.rehome(&other).await.expect(5);
+        }
+    }
+    stage.emulator.clear_faults();
+    let _back = stage.rehome(&back).await.expect(0);
+    stage.replay();
+    restored(&stage, &before, "back").await.unwrap();
+    let refused =
+        Fault::Status { status: 400, body: BodyKind::Json, retry_after: None, when: When::Before };
+    let _complete = stage.run().await.expect(0);
+    let plan = stage.rehome(&["rollback", "--dry-run", "--restore-bookmark", "--json"]).await;
+    let bookmark = plan.expect(0).json()["restore"]["bookmark"].as_str().unwrap().to_owned();
+    let no = Rule::always(refused).at("d1").on("POST", "*/time_travel/restore");
+    stage.emulator.set_faults(FaultPlan { seed: 1, rules: vec![no] });
+    let back = ["rollback", "--yes", "--restore-bookmark", &bookmark];
+    let _refused = stage.rehome(&back).await.expect(4);
+    // Nothing happened, so everything else goes on.
+    let _row_by_row = stage.rehome(&["rollback", "--yes"]).await.expect(0);
+    restored(&stage, &before, "at last").await.unwrap();
 }

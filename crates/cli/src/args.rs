@@ -237,6 +237,11 @@ pub(crate) struct Rollback {
     /// rows that were changed
     #[arg(long, value_name = "N")]
     pub(crate) force: Option<u64>,
+    /// As a last resort, restore the whole target D1 to the bookmark from before the first write:
+    /// everything that anybody has written there since is lost. With --yes, name the bookmark
+    #[arg(long, value_name = "BOOKMARK", num_args = 0..=1, default_missing_value = "")]
+    #[arg(conflicts_with = "only")]
+    pub(crate) restore_bookmark: Option<String>,
     /// Start without asking
     #[arg(short, long)]
     pub(crate) yes: bool,

@@ -238,6 +238,34 @@ fn migration(error: &Error) -> (u8, Option<String>) {
                 "`rehome rollback --dry-run` names them; `--force {found}` deletes them with the rest"
             )),
         ),
+        Error::NoBookmark => (
+            exit::REFUSED,
+            hint(
+                "only a D1 behind Cloudflare's API has Time Travel, and its bookmark is taken when \
+                 a run begins; `rehome rollback` without `--restore-bookmark` needs none",
+            ),
+        ),
+        Error::OtherBookmark { .. } => (
+            exit::REFUSED,
+            hint("`rehome rollback --dry-run --restore-bookmark` shows it with its time"),
+        ),
+        Error::RestoreIsWhole => {
+            (exit::USAGE, hint("leave `--only` out, and let `--to` be exported, created or mapped"))
+        }
+        Error::NotRestored { .. } => (
+            exit::REFUSED,
+            hint(
+                "nothing happened; D1 keeps 30 days (7 on the free plan) and allows ten restores \
+                 in ten minutes; `rehome rollback` takes back row by row",
+            ),
+        ),
+        Error::RestoreInDoubt { .. } => (
+            exit::UNUSABLE,
+            hint(
+                "give `rehome rollback --restore-bookmark` again: to the same bookmark it leads to \
+                 the same database; until then nothing else is done",
+            ),
+        ),
         Error::RowsStay => (
             exit::USAGE,
             hint(

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use rehome_migration::config::DatabaseConfig;
+use rehome_migration::config::{D1Access, DatabaseConfig};
 use rehome_migration::{Config, Keys, SecretRef};
 use secrecy::SecretString;
 
@@ -99,7 +99,10 @@ impl SecretError {
 pub(crate) fn resolve(config: &Config, warn: &dyn Fn(&str)) -> Result<Keys, SecretError> {
     let get = |key, reference: &SecretRef| get(key, reference, config.folder(), warn);
     let token = |key, database: &Option<DatabaseConfig>| match database {
-        Some(DatabaseConfig::D1 { api_token, .. }) => get(key, api_token).map(Some),
+        Some(DatabaseConfig::D1(d1)) => match &d1.access {
+            D1Access::Cloudflare { api_token, .. } => get(key, api_token).map(Some),
+            D1Access::LocalExplorer => Ok(None),
+        },
         Some(DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. }) | None => Ok(None),
     };
     Ok(Keys {

@@ -233,6 +233,11 @@ fn refusal(code: &str, error: &Error) -> Finding {
         | Error::Refused(_)
         | Error::StalePlan(_)
         | Error::ForceCount { .. }
+        | Error::NoBookmark
+        | Error::OtherBookmark { .. }
+        | Error::RestoreIsWhole
+        | Error::NotRestored { .. }
+        | Error::RestoreInDoubt { .. }
         | Error::UnknownKey(_)
         | Error::RowsStay
         | Error::Unfinished { .. }

@@ -12,7 +12,7 @@ use rehome_clerk::{Connection, Reader, Transport, Writer};
 use rehome_core::clock::Clock;
 use rehome_core::journal::Setup;
 use rehome_core::pacer::{Pacer, Rate};
-use rehome_records::d1::{D1Config, D1Reader, D1Writer};
+use rehome_records::d1::{D1Config, D1Reader, D1Writer, LOCAL_RATE, RATE};
 use rehome_records::ids::IdColumns;
 use rehome_records::layout::Layout;
 use rehome_records::schema::{self, Schema, Selection};
@@ -20,7 +20,9 @@ use rehome_records::sqlite::{OpenError, SqliteReader, SqliteWriter};
 use rehome_records::{ReadDatabase, WriteDatabase};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::config::{ClerkConfig, Config, DatabaseConfig, RecordsConfig, SecretRef};
+use crate::config::{
+    ClerkConfig, Config, D1Access, D1Database, DatabaseConfig, RecordsConfig, SecretRef,
+};
 use crate::document::Finding;
 use crate::error::Error;
 use crate::finding;
@@ -83,7 +85,10 @@ impl Pacers {
 /// What Cloudflare tells callers apart by.
 fn token(database: &DatabaseConfig) -> Option<(&SecretRef, &str)> {
     match database {
-        DatabaseConfig::D1 { api_token, api_url, .. } => Some((api_token, api_url)),
+        DatabaseConfig::D1(D1Database { access, api_url, .. }) => match access {
+            D1Access::Cloudflare { api_token, .. } => Some((api_token, api_url)),
+            D1Access::LocalExplorer => None,
+        },
         DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. } => None,
     }
 }
@@ -91,11 +96,14 @@ fn token(database: &DatabaseConfig) -> Option<(&SecretRef, &str)> {
 /// A file is not paced; its pacer gives no turns.
 fn pacer(database: &DatabaseConfig) -> Pacer {
     match database {
-        DatabaseConfig::D1 { rate_limit: Some(limit), .. } => Pacer::new(limit.0, 1.0),
+        DatabaseConfig::D1(D1Database { rate_limit: Some(limit), .. }) => Pacer::new(limit.0, 1.0),
+        DatabaseConfig::D1(D1Database { access: D1Access::LocalExplorer, .. }) => {
+            Pacer::new(LOCAL_RATE, 1.0)
+        }
         // The rest stays with whoever else uses the token.
-        DatabaseConfig::D1 { .. }
+        DatabaseConfig::D1(D1Database { access: D1Access::Cloudflare { .. }, .. })
         | DatabaseConfig::D1Local { .. }
-        | DatabaseConfig::Sqlite { .. } => Pacer::new(rehome_records::d1::RATE, 0.9),
+        | DatabaseConfig::Sqlite { .. } => Pacer::new(RATE, 0.9),
     }
 }
 
@@ -270,16 +278,19 @@ async fn instance(
 /// configuration names it.
 fn d1_config(
     role: &'static str,
-    account_id: &str,
-    database: &str,
-    api_url: &str,
+    d1: &D1Database,
     token: Option<&SecretString>,
     pacer: &Arc<Pacer>,
 ) -> Result<D1Config, Error> {
-    let token =
-        token.cloned().ok_or(Error::Key { role, message: "no API token was given".into() })?;
-    let mut config = D1Config::new(account_id, database, token, role);
-    api_url.clone_into(&mut config.api_url);
+    let mut config = match &d1.access {
+        D1Access::Cloudflare { account_id, api_token: _ } => {
+            let missing = || Error::Key { role, message: "no API token was given".into() };
+            let token = token.cloned().ok_or_else(missing)?;
+            D1Config::new(account_id, &d1.database, token, role)
+        }
+        D1Access::LocalExplorer => D1Config::local_explorer(&d1.database, role),
+    };
+    d1.api_url.clone_into(&mut config.api_url);
     config.pacer = Arc::clone(pacer);
     Ok(config)
 }
@@ -316,8 +327,8 @@ async fn reading(
         DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. } => {
             Ok(Arc::new(open(role, config, database, SqliteReader::open)?))
         }
-        DatabaseConfig::D1 { account_id, database, api_url, .. } => {
-            let d1 = d1_config(role, account_id, database, api_url, token, pacer)?;
+        DatabaseConfig::D1(d1) => {
+            let d1 = d1_config(role, d1, token, pacer)?;
             Ok(Arc::new(D1Reader::connect(d1).await?))
         }
     }
@@ -337,8 +348,8 @@ async fn writing(
         DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. } => {
             Ok(Arc::new(open(role, config, database, SqliteWriter::open)?))
         }
-        DatabaseConfig::D1 { account_id, database, api_url, .. } => {
-            let d1 = d1_config(role, account_id, database, api_url, token, pacer)?;
+        DatabaseConfig::D1(d1) => {
+            let d1 = d1_config(role, d1, token, pacer)?;
             Ok(Arc::new(D1Writer::connect(d1).await?))
         }
     }

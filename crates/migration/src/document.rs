@@ -216,6 +216,17 @@ pub struct RefusalDoc {
     pub message: String,
 }
 
+/// A whole database that goes back to a moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RestoreDoc {
+    /// The database's name.
+    pub database: String,
+    /// The Time Travel bookmark.
+    pub bookmark: String,
+    /// When it was taken: everything that anybody has written since is lost.
+    pub taken_at: String,
+}
+
 /// `rollback --json`, `rollback --dry-run --json`
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RollbackDoc {
@@ -228,6 +239,9 @@ pub struct RollbackDoc {
     /// Units of which it is not known yet whether their last request happened; a rollback asks
     /// for them first.
     pub in_doubt: u64,
+    /// The restore of the whole target database, when that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreDoc>,
     /// Users.
     pub users: UsersBack,
     /// By table.

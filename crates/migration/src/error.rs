@@ -63,6 +63,36 @@ pub enum Error {
         /// How many there are.
         found: u64,
     },
+    /// There is no bookmark to restore.
+    #[error("the journal has no bookmark to which the target could be restored")]
+    NoBookmark,
+    /// The bookmark that was agreed to is not the journal's.
+    #[error("the bookmark before the first write is {journaled}, not {given}")]
+    OtherBookmark {
+        /// What was agreed to.
+        given: String,
+        /// The journal's.
+        journaled: String,
+    },
+    /// A restore takes everything back; a part of it cannot be asked for.
+    #[error("a restore takes the whole target back, with the rows of every user")]
+    RestoreIsWhole,
+    /// The target refused to be restored; nothing happened.
+    #[error("the target was not restored to {bookmark}: {message}")]
+    NotRestored {
+        /// Where it was to go back to.
+        bookmark: String,
+        /// The target's own words.
+        message: String,
+    },
+    /// A restore was asked for, and nobody knows whether it happened.
+    #[error("it is not known whether the target was restored to {bookmark}: {reason}")]
+    RestoreInDoubt {
+        /// Where it was to go back to.
+        bookmark: String,
+        /// What was seen instead of an answer.
+        reason: String,
+    },
     /// Accounts that are found again cannot count as created where rows belong to the migration:
     /// a rollback would delete them, and leave the rows that arrived before pointing at nobody.
     #[error("accounts cannot count as created again where rows belong to the migration")]

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test stands outside the walls"))]
 
 mod attached;
+mod bookmark;
 mod check;
 pub mod config;
 mod connect;
@@ -42,5 +43,5 @@ pub use error::Error;
 pub use observed::Observed;
 /// What to do about [`Error::NoLocalD1`].
 pub use rehome_records::d1::local::HINT as NO_LOCAL_D1;
-pub use rollback::{RollbackEnd, RollbackOptions, rollback, rollback_plan};
+pub use rollback::{Restore, RollbackEnd, RollbackOptions, rollback, rollback_plan};
 pub use run::{Passes, RunEnd, RunOptions, run};

@@ -8,6 +8,9 @@
 //! 4. Rows go, children before parents; earlier rows come back.
 //! 5. Accounts go; adopted ones live on.
 //!
+//! As a last resort steps 3 and 4 give way to a restore of the whole target database
+//! ([`Restore`], [`crate::bookmark`]).
+//!
 //! Each step is a lane of the engine like any other: it can be killed and resumed. Steps 2 and 3
 //! only read, so a dry run is the same two steps on a copy of the journal.
 
@@ -24,6 +27,7 @@ use rehome_core::{Condition, Event, Stage, Transition, UnitId};
 use rehome_records::undo::{RowPlan, RowStep, stages};
 use serde_json::json;
 
+use crate::bookmark::{self, Mark};
 use crate::config::Config;
 use crate::connect::{Keys, Remotes};
 use crate::document::{RollbackDoc, Status};
@@ -34,6 +38,16 @@ use crate::{ledger, run};
 
 use weigh::{Weighed, Weighing};
 
+/// The last resort: the whole target database goes back to the bookmark that was journaled before
+/// the first write, with everything that anybody has written since.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Restore {
+    /// To be told which bookmark that is; [`rollback`] does nothing then.
+    Look,
+    /// To this one, as it was shown.
+    To(String),
+}
+
 /// How far back, and what of it.
 #[derive(Clone, Debug)]
 pub struct RollbackOptions {
@@ -43,11 +57,13 @@ pub struct RollbackOptions {
     pub only: Vec<String>,
     /// Also accounts (and rows) that were used or changed since, of which there are so many.
     pub force: Option<u64>,
+    /// Restore the whole target database instead of taking its rows back one by one.
+    pub restore: Option<Restore>,
 }
 
 impl Default for RollbackOptions {
     fn default() -> Self {
-        Self { to: Stage::Exported, only: Vec::new(), force: None }
+        Self { to: Stage::Exported, only: Vec::new(), force: None, restore: None }
     }
 }
 
@@ -58,6 +74,25 @@ impl RollbackOptions {
         }
         let names = self.only.iter().flat_map(|key| ledger::names(key)).collect();
         Selection::Only { kind: rehome_clerk::USER, names }
+    }
+
+    /// The bookmark to restore. `None` when none was asked for, or when the restore has happened
+    /// already and only the rest is to be done.
+    fn mark(&self, reader: &Reader) -> Result<Option<Mark>, Error> {
+        let Some(restore) = &self.restore else {
+            return Ok(None);
+        };
+        if !self.only.is_empty() || self.to >= Stage::Imported {
+            return Err(Error::RestoreIsWhole);
+        }
+        let latest = bookmark::latest(reader)?.ok_or(Error::NoBookmark)?;
+        match restore {
+            Restore::To(given) if *given != latest.bookmark => {
+                let journaled = latest.bookmark;
+                Err(Error::OtherBookmark { given: given.clone(), journaled })
+            }
+            Restore::To(_) | Restore::Look => bookmark::restorable(reader),
+        }
     }
 }
 
@@ -102,6 +137,7 @@ pub async fn rollback_plan(
         journal: &journal,
         watcher,
         options,
+        mark: options.mark(&reader)?,
         selection: options.selection(),
     };
     let Weighed { mut document, .. } = weighing.weigh(scratch.path()).await?;
@@ -132,6 +168,9 @@ pub async fn rollback(
     let journal = Arc::new(Journal::open_with(&path, &setup, Arc::clone(&clock), mode)?);
     let reader = Arc::new(journal.reader()?);
     known(&reader, options)?;
+    if let (Some(Restore::Look), Some(mark)) = (&options.restore, options.mark(&reader)?) {
+        return Err(Error::OtherBookmark { given: "none".to_owned(), journaled: mark.bookmark });
+    }
     let writing = remotes.writing(config, keys).await?;
     let counter = Arc::new(Counter::new(&remotes, &writing, &reader)?);
     let ticking = Ticking::start(&counter, &journal);
@@ -189,8 +228,15 @@ impl Way<'_> {
             "to": self.options.to.as_str(),
             "only": self.options.only.len(),
             "force": self.options.force,
+            "restore": self.options.restore.is_some(),
         });
         journal.submit(vec![Change::Note { event: "rollback", detail }]).await?;
+        let mark = self.options.mark(&self.workers.journal.reader()?)?;
+        if mark.is_none()
+            && bookmark::pick_up(&self.workers, self.interrupt).await? == Finish::Interrupted
+        {
+            return Ok(Finish::Interrupted);
+        }
         if self.settle().await? == Finish::Interrupted {
             return Ok(Finish::Interrupted);
         }
@@ -201,6 +247,7 @@ impl Way<'_> {
             journal: journal.as_ref(),
             watcher,
             options: self.options,
+            mark: mark.clone(),
             selection: self.workers.selection.clone(),
         };
         let weighed = tokio::select! {
@@ -208,6 +255,12 @@ impl Way<'_> {
             () = self.interrupt.thrown() => return Ok(Finish::Interrupted),
         };
         *plan = Some(weighed.document);
+        if let (Some(mark), Some(target)) = (mark, &self.workers.writing.database)
+            && bookmark::restore(&self.workers, target.as_ref(), mark, self.interrupt).await?
+                == Finish::Interrupted
+        {
+            return Ok(Finish::Interrupted);
+        }
         if let Some(rows) = &weighed.rows
             && self.rows(rows).await? == Finish::Interrupted
         {

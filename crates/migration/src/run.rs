@@ -15,7 +15,7 @@ use crate::document::{PlanDoc, Severity, Status, Verdict};
 use crate::error::Error;
 use crate::requests::{Counter, Ticking};
 use crate::workers::Workers;
-use crate::{finding, ledger, plan, settle, undeclared};
+use crate::{bookmark, finding, ledger, plan, settle, undeclared};
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -185,12 +185,18 @@ async fn go(
         clock,
         selection: options.selection(),
     };
+    if bookmark::pick_up(&workers, interrupt).await? == Finish::Interrupted {
+        return Ok(Went { finish: Finish::Interrupted, verdict: None, passes: 0, moved: 0 });
+    }
     // A rollback that was killed may have left undos of which nobody knows whether they happened.
     if undo_in_doubt(journal)? {
         let engine = workers.with_undo_doubts(workers.engine(true));
         if engine.run(interrupt).await? == Finish::Interrupted {
             return Ok(Went { finish: Finish::Interrupted, verdict: None, passes: 0, moved: 0 });
         }
+    }
+    if options.until >= Stage::Imported {
+        bookmark::take(&workers).await?;
     }
     let mut passes = 0;
     loop {

@@ -21,7 +21,7 @@ use rehome_clerk::wire::Wire;
 use rehome_clerk::{Connection, HttpWire};
 use rehome_core::Transition;
 use rehome_core::journal::Writing;
-use rehome_records::span::ROWS;
+use rehome_records::span::SpanSize;
 use rehome_records::{ReadDatabase, WriteDatabase};
 
 use crate::config::DatabaseConfig;
@@ -42,13 +42,13 @@ pub enum End {
 pub struct Portions {
     /// Users in a page of the export and of the comparison: 2 to [`LARGEST_PAGE`].
     pub users: usize,
-    /// Rows of a span at most.
+    /// Rows of a span at most; what suits the two databases, if that is less.
     pub rows: usize,
 }
 
 impl Default for Portions {
     fn default() -> Self {
-        Self { users: LARGEST_PAGE, rows: ROWS }
+        Self { users: LARGEST_PAGE, rows: SpanSize::LARGE.rows }
     }
 }
 

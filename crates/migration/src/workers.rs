@@ -16,7 +16,7 @@ use rehome_core::progress::Watcher;
 use rehome_core::{Knowledge, Stage, Transition, UnitId};
 use rehome_records::WriteDatabase;
 use rehome_records::import::{ImportSpans, SettleMentions};
-use rehome_records::span::{SPAN, SpanSource};
+use rehome_records::span::{SPAN, SpanSize, SpanSource};
 use rehome_records::undo::{DetachSpans, RowPlan, SettleUndos, UndoSpans};
 
 use crate::attached::TargetRows;
@@ -64,7 +64,9 @@ impl<'a> Workers<'a> {
         match self.records() {
             Some(Records { databases, .. }) if until >= Stage::Imported => {
                 let source = Arc::clone(&databases.source);
-                let spans = SpanSource::new(source, Arc::clone(&databases.layout));
+                let kinds = (source.identity().kind, databases.target.identity().kind);
+                let spans = SpanSource::new(source, Arc::clone(&databases.layout))
+                    .sized(SpanSize::between(kinds.0, kinds.1));
                 engine.source(Arc::new(spans.with_rows(portions.rows)))
             }
             Some(_) | None => engine,
@@ -171,6 +173,12 @@ impl<'a> Workers<'a> {
     /// What takes spans from `verified` to `imported`: nothing but the claim goes.
     pub(crate) fn with_spans_unverified(&self, engine: Engine) -> Engine {
         self.with(engine, vec![Arc::new(Passage::back(SPAN, Stage::Imported))])
+    }
+
+    /// What takes every span back to where it stood before it was written, when its rows went
+    /// with the whole database.
+    pub(crate) fn with_spans_forgotten(&self, engine: Engine) -> Engine {
+        self.with(engine, vec![Arc::new(Passage::back(SPAN, Stage::Exported))])
     }
 
     /// Adds workers, each by way of the wiring.

@@ -99,8 +99,8 @@ impl Select {
 /// The rows that answer one [`Select`]: a value per column.
 pub type Rows = Vec<Vec<Value>>;
 
-/// One statement of a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One statement of a write. Serialised, it is an entry of a batch in D1's API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Statement {
     /// The SQL, without `;`.
     pub sql: String,
@@ -118,6 +118,16 @@ impl Statement {
     pub fn with(sql: impl Into<String>, param: impl Into<String>) -> Self {
         Self { sql: sql.into(), params: vec![param.into()] }
     }
+}
+
+/// How many bytes these statements take.
+pub(crate) fn size(request: &[Statement]) -> usize {
+    request
+        .iter()
+        .map(|statement| {
+            statement.sql.len() + statement.params.iter().map(String::len).sum::<usize>()
+        })
+        .sum()
 }
 
 /// Why a database refused a write, as far as its message tells.
@@ -168,6 +178,26 @@ pub enum Written {
     },
 }
 
+/// What became of a restore.
+#[derive(Debug)]
+pub enum Restored {
+    /// The whole database is as it was.
+    Done {
+        /// The mark of the moment before, by which it can be undone; where the database told it.
+        previous: Option<String>,
+    },
+    /// The database refused, or nothing was sent; nothing happened.
+    Refused {
+        /// What stood in the way.
+        message: String,
+    },
+    /// It may have happened. A restore to the same mark may be repeated.
+    Unknown {
+        /// What was seen instead of an answer.
+        reason: String,
+    },
+}
+
 /// A database that can be read.
 pub trait ReadDatabase: Send + Sync {
     /// Which database it is.
@@ -201,6 +231,20 @@ pub trait ReadDatabase: Send + Sync {
 pub trait WriteDatabase: ReadDatabase {
     /// Performs all statements in one transaction, once.
     fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Written>;
+
+    /// How many bytes a write should hold at most at the moment, so that it does not take too
+    /// long: at most [`Limits::request`]. What is larger should be written in parts, where it can
+    /// be taken apart. Changes from write to write.
+    fn comfortable(&self) -> usize {
+        self.limits().request
+    }
+
+    /// Takes the *whole* database back to a mark that [`ReadDatabase::bookmark`] gave, once, also
+    /// what others have written since.
+    fn restore<'a>(&'a self, bookmark: &'a str) -> BoxFuture<'a, Restored> {
+        let message = format!("{} cannot be taken back to {bookmark}", self.identity());
+        Box::pin(std::future::ready(Restored::Refused { message }))
+    }
 
     /// How long a write may still be under way when the process that sent it is dead: as long as
     /// a request may take; nothing in a file.

@@ -47,7 +47,7 @@ pub mod value;
 pub mod verify;
 
 pub use database::{
-    DatabaseIdentity, DatabaseKind, Limits, ReadDatabase, Refusal, Rows, Select, Statement,
-    WriteDatabase, Written,
+    DatabaseIdentity, DatabaseKind, Limits, ReadDatabase, Refusal, Restored, Rows, Select,
+    Statement, WriteDatabase, Written,
 };
 pub use value::Value;

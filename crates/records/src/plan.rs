@@ -12,7 +12,7 @@ use crate::database::ReadDatabase;
 use crate::layout::Layout;
 use crate::policy::RowPolicy;
 use crate::rewrite::unreadable;
-use crate::span::{SpanData, SpanSource};
+use crate::span::{SpanData, SpanSize, SpanSource};
 use crate::survey::{Fate, Past, Purpose, Surveyor};
 
 /// What would become of the rows of one table.
@@ -56,7 +56,8 @@ pub async fn plan(
     layout: Arc<Layout>,
     policy: impl Into<RowPolicy>,
 ) -> Result<Vec<TablePlan>, Halt> {
-    let spans = SpanSource::new(Arc::clone(&source), Arc::clone(&layout));
+    let size = SpanSize::between(source.identity().kind, target.identity().kind);
+    let spans = SpanSource::new(Arc::clone(&source), Arc::clone(&layout)).sized(size);
     let mut plans: Vec<TablePlan> = layout
         .tables
         .iter()

@@ -1,7 +1,8 @@
 //! Spans: ranges of a table's key, each small enough to be written in one atomic request.
 //!
 //! The source of the kind `span`. Only keys are read here, with how many bytes their rows hold: a
-//! span ends after about half a megabyte of content or 2,500 rows, whichever comes first. Its range is
+//! span ends after so many bytes of content or so many rows, whichever comes first ([`SpanSize`]:
+//! larger where each one costs requests over a network). Its range is
 //! in the journal with exact values, so the rows can be read afresh by every worker, and a new
 //! row that falls into a range is carried with it. Pages go by key, never by OFFSET.
 
@@ -12,17 +13,39 @@ use rehome_core::{Exported, Halt, Kind, Page, Source, Unit};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::database::{ReadDatabase, Rows, Select};
+use crate::database::{DatabaseKind, ReadDatabase, Rows, Select};
 use crate::layout::{Form, Keying, Layout, TableLayout};
 use crate::value::Value;
 
 /// The kind of unit that a range of rows is.
 pub const SPAN: Kind = Kind::new("span");
 
-/// Content of one span, in bytes; a single larger row is a span of its own.
-const BYTES: usize = 500_000;
-/// Rows of one span, if nothing else is asked for.
-pub const ROWS: usize = 2_500;
+/// How much a span holds at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpanSize {
+    /// Rows.
+    pub rows: usize,
+    /// Content, in bytes; a single larger row is a span of its own.
+    pub bytes: usize,
+}
+
+impl SpanSize {
+    /// Between files: small transactions, and little of it in memory.
+    pub const SMALL: Self = Self { rows: 2_500, bytes: 500_000 };
+    /// Over a network. A span costs a handful of requests however many rows it has, and
+    /// Cloudflare counts requests; its rows fit into one parameter of 1.9 MB.
+    pub const LARGE: Self = Self { rows: 12_500, bytes: 1_600_000 };
+
+    /// What suits these two databases.
+    pub const fn between(source: DatabaseKind, target: DatabaseKind) -> Self {
+        match (source, target) {
+            (DatabaseKind::Sqlite, DatabaseKind::Sqlite) => Self::SMALL,
+            (DatabaseKind::D1, DatabaseKind::Sqlite | DatabaseKind::D1)
+            | (DatabaseKind::Sqlite, DatabaseKind::D1) => Self::LARGE,
+        }
+    }
+}
+
 /// Spans of one page: one transaction of the journal each.
 const SPANS: usize = 8;
 
@@ -166,19 +189,26 @@ impl SpanData {
 pub struct SpanSource {
     database: Arc<dyn ReadDatabase>,
     layout: Arc<Layout>,
-    rows: usize,
+    size: SpanSize,
 }
 
 impl SpanSource {
     /// The spans of every table of `layout`, in copy order.
     pub fn new(database: Arc<dyn ReadDatabase>, layout: Arc<Layout>) -> Self {
-        Self { database, layout, rows: ROWS }
+        Self { database, layout, size: SpanSize::SMALL }
     }
 
-    /// The same with at most `rows` rows in a span (at least one).
+    /// The same with spans of this size.
+    #[must_use]
+    pub fn sized(self, size: SpanSize) -> Self {
+        Self { size, ..self }
+    }
+
+    /// The same with at most `rows` rows in a span (at least one), if that is less.
     #[must_use]
     pub fn with_rows(self, rows: usize) -> Self {
-        Self { rows: rows.max(1), ..self }
+        let rows = rows.clamp(1, self.size.rows.max(1));
+        Self { size: SpanSize { rows, ..self.size }, ..self }
     }
 
     async fn ask(&self, query: Select) -> Result<Rows, Halt> {
@@ -242,9 +272,10 @@ impl SpanSource {
                 "FROM (SELECT {names}, n, sum(size) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS total \
                  FROM (SELECT {inner}, row_number() OVER (ORDER BY {order}) AS n, {size} AS size \
                  FROM {table} {beyond} ORDER BY {order} LIMIT {rows})) \
-                 WHERE total <= {BYTES} OR n = 1 ORDER BY n DESC LIMIT 1",
+                 WHERE total <= {bytes} OR n = 1 ORDER BY n DESC LIMIT 1",
                 names = names.join(", "),
-                rows = self.rows,
+                rows = self.size.rows,
+                bytes = self.size.bytes,
                 inner = inner.join(", "),
                 table = form.source_table(),
             ),

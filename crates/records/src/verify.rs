@@ -24,7 +24,7 @@ use crate::layout::{Form, Layout, pick};
 use crate::policy::{OnConflict, Removed, RowPolicy, Unmapped};
 use crate::resolve::Resolution;
 use crate::rewrite::rewrite;
-use crate::span::{SpanData, SpanSource};
+use crate::span::{SpanData, SpanSize, SpanSource};
 use crate::survey::{Past, Purpose, Surveyor, differing, show_key};
 use crate::target_rows::under_keys;
 use crate::undo::Undoable;
@@ -170,7 +170,9 @@ impl RowAudit {
         for table in &self.surveyor.layout.tables {
             let mut report = TableReport { table: table.name.clone(), ..TableReport::default() };
             let alone = Layout { tables: vec![table.clone()] };
-            let spans = SpanSource::new(Arc::clone(&self.surveyor.source), Arc::new(alone));
+            let (source, target) = (&self.surveyor.source, &self.surveyor.target);
+            let size = SpanSize::between(source.identity().kind, target.identity().kind);
+            let spans = SpanSource::new(Arc::clone(source), Arc::new(alone)).sized(size);
             let mut cursor = None;
             loop {
                 let page = spans.next_page(cursor).await?;

@@ -112,7 +112,7 @@ rate_share = 0.9
 
 const DATABASES_LATER: &str = r#"# Without databases only Clerk is migrated. With them (and [records] below), every row that names a
 # user is copied under the new id. A database is Cloudflare's D1, the copy of one
-# that `wrangler dev` keeps here, or a SQLite file.
+# that `wrangler dev` keeps here (its file, or its HTTP API: see docs/d1.md), or a SQLite file.
 # [source.database]
 # kind = "d1"
 # account_id = "..."

@@ -6,7 +6,7 @@ use rehome_core::Stage;
 use rehome_core::engine::{Finish, Interrupt};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_migration::document::RollbackDoc;
-use rehome_migration::{Config, Keys, Observed, RollbackEnd, RollbackOptions};
+use rehome_migration::{Config, Keys, Observed, Restore, RollbackEnd, RollbackOptions};
 
 use crate::args::Rollback;
 use crate::context::Context;
@@ -54,7 +54,16 @@ pub(crate) async fn rollback(context: &Context, arguments: &Rollback) -> Result<
 }
 
 fn options(arguments: &Rollback) -> RollbackOptions {
-    RollbackOptions { to: arguments.to, only: arguments.only.clone(), force: arguments.force }
+    let restore = arguments.restore_bookmark.as_ref().map(|bookmark| match bookmark.as_str() {
+        "" => Restore::Look,
+        shown => Restore::To(shown.to_owned()),
+    });
+    RollbackOptions {
+        to: arguments.to,
+        only: arguments.only.clone(),
+        force: arguments.force,
+        restore,
+    }
 }
 
 async fn rehearse(context: &Context, arguments: &Rollback) -> Result<u8, Failure> {
@@ -98,9 +107,21 @@ async fn attempt(
             format!("look with `{}`, then pass --yes", context.command(&["rollback", "--dry-run"])),
         ));
     }
+    let mut options = options(arguments);
+    if arguments.yes && options.restore == Some(Restore::Look) {
+        return Err(Failure::usage(
+            "a restore takes back what anybody has written, so --yes needs the bookmark itself",
+            format!(
+                "look with `{}`, then name what it shows behind --restore-bookmark",
+                context.command(&["rollback", "--dry-run", "--restore-bookmark"])
+            ),
+        ));
+    }
     let keys = context.keys(&config)?;
-    if !arguments.yes {
-        consent(context, &config, &keys, arguments).await?;
+    if !arguments.yes
+        && let Some(shown) = consent(context, &config, &keys, arguments).await?
+    {
+        options.restore = Some(Restore::To(shown));
     }
     let interrupt = Interrupt::default();
     let hearing = tokio::spawn(signals::interrupt_at_once(
@@ -111,7 +132,6 @@ async fn attempt(
     ));
     let board = Board::start(context.showing, &context.notes, None);
     let watcher = watcher(board.clone(), context.json.then(|| Arc::clone(events)));
-    let options = options(arguments);
     let clock = Arc::clone(&context.clock);
     let going = rehome_migration::rollback(&config, &keys, &options, &watcher, &interrupt, clock);
     let ended = Box::pin(going).await;
@@ -134,24 +154,33 @@ fn watcher(board: Option<Arc<Board>>, events: Option<Arc<Events>>) -> Watcher {
     })
 }
 
-/// Shows what would go, and asks. A production instance is named by hand.
+/// Shows what would go, and asks. A production instance is named by hand, and so is a database
+/// that is to be restored as a whole. Returns the bookmark that was agreed to.
 async fn consent(
     context: &Context,
     config: &Config,
     keys: &Keys,
     arguments: &Rollback,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let document = weigh(context, config, keys, arguments).await?;
     context.notes.always(&page::page(&document, context.note_style));
     let observed = Observed::connect(config, keys, Arc::clone(&context.clock)).await?;
     let (target, production) = observed.target();
-    let (wanted, question) = if production {
+    let restore = document.restore;
+    let (wanted, question) = if let Some(restore) = &restore {
+        let name = restore.database.as_str();
+        let question = format!(
+            "\nEverything written to {name} since {} will be lost. Type its name to restore it: ",
+            restore.taken_at
+        );
+        (name, question)
+    } else if production {
         (target, format!("\n{target} is a production instance. Type its id to take this back: "))
     } else {
         ("yes", "\nType `yes` to take this back: ".to_owned())
     };
     match context.notes.ask(&question) {
-        Some(answer) if answer == wanted => Ok(()),
+        Some(answer) if answer == wanted => Ok(restore.map(|restore| restore.bookmark)),
         Some(_) | None => Err(Failure::usage(
             "not started: that was not the answer asked for",
             "nothing was written",
@@ -167,6 +196,10 @@ fn resume(context: &Context, arguments: &Rollback) -> String {
     }
     if let Some(force) = arguments.force {
         words.extend(["--force".to_owned(), force.to_string()]);
+    }
+    if let Some(bookmark) = &arguments.restore_bookmark {
+        words.push("--restore-bookmark".to_owned());
+        words.extend((!bookmark.is_empty()).then(|| bookmark.clone()));
     }
     if arguments.yes {
         words.push("--yes".to_owned());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rehome_migration::document::{RefusalDoc, RollbackDoc};
+use rehome_migration::document::{RefusalDoc, RestoreDoc, RollbackDoc};
 
 use super::amount;
 use super::style::Style;
@@ -29,6 +29,14 @@ pub(crate) fn page(document: &RollbackDoc, style: Style) -> String {
         text += &format!(
             "{} in doubt; a rollback finds out first, and then these numbers may change\n\n",
             amount::of(document.in_doubt, "unit")
+        );
+    }
+    if let Some(RestoreDoc { database, bookmark, taken_at }) = &document.restore {
+        text += &format!(
+            "{}\n  the whole database {database} goes back to {taken_at}\n  bookmark {bookmark}\n  \
+             every row that anybody, your application included, has written, changed or deleted \
+             there since\n  is lost; no row is looked at, and other tables are not spared\n\n",
+            style.red("last resort: restore")
         );
     }
     let users = &document.users;

@@ -41,6 +41,8 @@ pub(crate) struct Effects {
     /// Changes that SQLite counts without naming a row: tables without rowid, rows removed by
     /// `REPLACE`.
     unnamed_changes: u64,
+    /// How often the whole database was taken back to a bookmark.
+    restores: u64,
     #[serde(skip)]
     keys: HashMap<(String, i64), String>,
 }
@@ -103,6 +105,11 @@ impl Effects {
             }
             *table.rows.entry(key).or_default() += 1;
         }
+    }
+
+    /// Counts a restore. What it undid stays counted: it had happened.
+    pub(crate) fn restored(&mut self) {
+        self.restores += 1;
     }
 
     /// Counts a request that was rolled back.

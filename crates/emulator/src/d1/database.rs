@@ -10,9 +10,10 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -20,8 +21,11 @@ use rusqlite::{Connection, OptionalExtension as _, StatementStatus};
 
 use super::authorizer::{Gate, RESET_SWITCHES};
 use super::bookmark::Position;
+use super::complete;
 use super::counters::{Effects, Pending};
+use super::dump::{self, DumpOptions};
 use super::errors::SqlError;
+use super::history::{self, History};
 use super::results::{self, Meta, Shape};
 use super::statements;
 use super::storage::{self, Changes};
@@ -31,6 +35,17 @@ use super::storage::{self, Changes};
 pub(crate) struct Entry {
     pub(crate) sql: String,
     pub(crate) params: Vec<Value>,
+    /// Whether it is one statement already, and need not be cut.
+    pub(crate) whole: bool,
+}
+
+/// An import that happened.
+#[derive(Debug)]
+pub(crate) struct Imported {
+    /// How many statements it had.
+    pub(crate) queries: usize,
+    /// The figures of all of them together, as the API shows them.
+    pub(crate) meta: serde_json::Value,
 }
 
 /// A database and everything that is counted about it.
@@ -45,6 +60,19 @@ pub(crate) struct Database {
     changes: Changes,
     effects: Mutex<Effects>,
     seen_data_version: Mutex<i64>,
+    history: Mutex<History>,
+    /// What a written row costs, in nanoseconds of a time that only the answers know.
+    cost: AtomicU64,
+}
+
+/// After how long D1 ends a request (developers.cloudflare.com/d1/platform/limits).
+const LONGEST_MILLISECONDS: f64 = 30_000.0;
+
+/// A restore that happened.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    /// The bookmark of the moment before it, by which it can be undone.
+    pub(crate) previous: String,
 }
 
 impl Database {
@@ -66,6 +94,8 @@ impl Database {
             changes,
             effects: Mutex::default(),
             seen_data_version: Mutex::default(),
+            history: Mutex::default(),
+            cost: AtomicU64::new(0),
         };
         let seen = database.gate.open(|| data_version(&lock(&database.connection)))?;
         *lock(&database.seen_data_version) = seen;
@@ -114,17 +144,22 @@ impl Database {
     ) -> Result<(String, Pending), SqlError> {
         let before = (connection.total_changes(), self.own(|| schema_version(connection))?);
         let mut out = String::from("[");
+        let mut spent = 0.0;
         for entry in entries {
-            let parts = statements::split(&entry.sql);
+            let parts =
+                if entry.whole { vec![entry.sql.as_str()] } else { statements::split(&entry.sql) };
             let Some((last, first)) = parts.split_last() else {
                 return Err(SqlError::generic("No SQL statements detected."));
             };
             for sql in first {
-                self.statement(connection, sql, None, shape, &mut out)?;
+                spent += self.statement(connection, sql, None, shape, &mut out)?;
             }
-            self.statement(connection, last, Some(entry.params), shape, &mut out)?;
+            spent += self.statement(connection, last, Some(entry.params), shape, &mut out)?;
         }
         out.push(']');
+        if spent > LONGEST_MILLISECONDS {
+            return Err(SqlError::too_slow());
+        }
         let total = connection.total_changes().saturating_sub(before.0);
         let after = (connection.total_changes(), self.own(|| schema_version(connection))?);
         let changes = mem::take(&mut *lock(&self.changes));
@@ -136,6 +171,7 @@ impl Database {
     }
 
     /// Runs one statement and appends its result; `params` is `None` for all but the last of a text.
+    /// Returns how many milliseconds it is said to have taken.
     fn statement(
         &self,
         connection: &Connection,
@@ -143,7 +179,7 @@ impl Database {
         params: Option<Vec<Value>>,
         shape: Shape,
         out: &mut String,
-    ) -> Result<(), SqlError> {
+    ) -> Result<f64, SqlError> {
         let started = Instant::now();
         let size_before = self.own(|| size(connection))?;
         let changes_before = connection.total_changes();
@@ -190,8 +226,10 @@ impl Database {
         let changes = connection.total_changes().saturating_sub(changes_before);
         let rowid = connection.last_insert_rowid();
         let size_after = self.own(|| size(connection))?;
+        let cost = Duration::from_nanos(self.cost.load(Ordering::Relaxed).saturating_mul(written));
+        let milliseconds = (started.elapsed() + cost).as_secs_f64() * 1000.0;
         let meta = Meta {
-            milliseconds: started.elapsed().as_secs_f64() * 1000.0,
+            milliseconds,
             changes,
             last_row_id: rowid,
             changed: changes > 0 || rowid != rowid_before || size_after != size_before,
@@ -200,7 +238,7 @@ impl Database {
             rows_written: written,
         };
         meta.write(out);
-        Ok(())
+        Ok(milliseconds)
     }
 
     /// Rows and index entries written by the last statement: each row counts once for its table and
@@ -235,22 +273,48 @@ impl Database {
         Ok(written)
     }
 
-    /// The current bookmark. A write by a connection outside the emulator moves it too.
+    /// The current bookmark, to which the database can be restored from then on. A write by a
+    /// connection outside the emulator moves it too.
     ///
     /// # Errors
-    /// When the position cannot be read or kept.
+    /// When the position cannot be read, or the moment be kept.
     pub(crate) fn bookmark(&self) -> Result<String, SqlError> {
         let connection = lock(&self.connection);
-        let position = self.own(|| {
-            let seen = data_version(&connection)?;
-            let mut last = lock(&self.seen_data_version);
-            if *last != seen {
-                *last = seen;
-                advance(&connection)?;
-            }
-            position(&connection)
-        })?;
-        Ok(position.bookmark(&self.uuid))
+        Ok(self.own(|| self.moment(&connection))?)
+    }
+
+    fn moment(&self, connection: &Connection) -> rusqlite::Result<String> {
+        let seen = data_version(connection)?;
+        let mut last = lock(&self.seen_data_version);
+        if *last != seen {
+            *last = seen;
+            advance(connection)?;
+        }
+        let bookmark = position(connection)?.bookmark(&self.uuid);
+        lock(&self.history).keep(&bookmark, connection)?;
+        Ok(bookmark)
+    }
+
+    /// Takes the whole database back to a bookmark that [`Database::bookmark`] gave; `None` for
+    /// any other.
+    ///
+    /// # Errors
+    /// When SQLite cannot.
+    pub(crate) fn restore(&self, bookmark: &str) -> Result<Option<Restored>, SqlError> {
+        let mut connection = lock(&self.connection);
+        Ok(self.own(|| {
+            let previous = self.moment(&connection)?;
+            let Some(from) = lock(&self.history).find(bookmark).map(Path::to_owned) else {
+                return Ok(None);
+            };
+            let before = position(&connection)?;
+            history::give_back(&from, &mut connection)?;
+            // The position came back too, and a bookmark must never mean two moments.
+            store(&connection, before)?;
+            advance(&connection)?;
+            lock(&self.effects).restored();
+            Ok(Some(Restored { previous }))
+        })?)
     }
 
     /// Size of the file in bytes and number of the user's tables.
@@ -268,6 +332,51 @@ impl Database {
             )?;
             rusqlite::Result::Ok((size(&connection)?, tables))
         })?)
+    }
+
+    /// Makes each written row (and index entry) cost so much, see [`super::D1::set_write_cost`].
+    pub(crate) fn set_write_cost(&self, cost: Duration) {
+        let nanoseconds = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
+        self.cost.store(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Runs a file of SQL, all of it or nothing.
+    ///
+    /// # Errors
+    /// As [`Database::run`].
+    pub(crate) fn import(&self, sql: &str) -> Result<Imported, SqlError> {
+        let entries: Vec<Entry> = complete::statements(sql)
+            .into_iter()
+            .map(|sql| Entry { sql: sql.to_owned(), params: Vec::new(), whole: true })
+            .collect();
+        let queries = entries.len();
+        let results = self.run(entries, Shape::Raw)?;
+        let results: Vec<serde_json::Value> = serde_json::from_str(&results).unwrap_or_default();
+        let sum = |name: &str| -> f64 {
+            results.iter().filter_map(|result| result["meta"][name].as_f64()).sum()
+        };
+        let last = |name: &str| {
+            results.last().map_or(serde_json::Value::Null, |result| result["meta"][name].clone())
+        };
+        let meta = serde_json::json!({
+            "duration": sum("duration"),
+            "rows_read": sum("rows_read"),
+            "rows_written": sum("rows_written"),
+            "changes": sum("changes"),
+            "last_row_id": last("last_row_id"),
+            "size_after": last("size_after"),
+            "changed_db": true,
+        });
+        Ok(Imported { queries, meta })
+    }
+
+    /// The dump that `/export` gives.
+    ///
+    /// # Errors
+    /// As [`dump::dump`].
+    pub(crate) fn dump(&self, options: &DumpOptions) -> Result<String, SqlError> {
+        let connection = lock(&self.connection);
+        self.gate.open(|| dump::dump(&connection, options))
     }
 
     /// What reached this database so far.
@@ -314,11 +423,14 @@ fn position(connection: &Connection) -> rusqlite::Result<Position> {
 
 fn advance(connection: &Connection) -> rusqlite::Result<()> {
     let today = u32::try_from(Timestamp::now().as_second() / 86_400).unwrap_or(0);
-    let next = position(connection)?.advance(today);
+    store(connection, position(connection)?.advance(today))
+}
+
+fn store(connection: &Connection, position: Position) -> rusqlite::Result<()> {
     connection.execute(
         "INSERT OR REPLACE INTO _cf_KV (key, value) \
          VALUES ('bookmark', json_object('sequence', ?1, 'day', ?2))",
-        (next.sequence, next.day),
+        (position.sequence, position.day),
     )?;
     Ok(())
 }

@@ -19,6 +19,12 @@ impl SqlError {
         Self(format!("{message}: SQLITE_ERROR"))
     }
 
+    /// What D1 says of a request that ran for longer than it may
+    /// (developers.cloudflare.com/d1/observability/debug-d1).
+    pub(crate) fn too_slow() -> Self {
+        Self("D1 DB storage operation exceeded timeout which caused object to be reset.".to_owned())
+    }
+
     /// The refusal of a transaction.
     pub(crate) fn transaction() -> Self {
         Self(TRANSACTION.to_owned())

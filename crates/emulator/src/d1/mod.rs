@@ -6,19 +6,22 @@
 //! every statement to the same SQLite release line that D1 runs and adds what Cloudflare puts
 //! around it: the authorizer (`authorizer`), the limits (`limits`), the transaction per request
 //! (`database`), the lossy conversions (`values`), the error texts (`errors`), the bookmark
-//! (`bookmark`) and the envelope of the API (`routes`).
+//! (`bookmark`) and the envelope of the API (`routes`). Beside that API it serves the smaller one of
+//! `wrangler dev` (`explorer`).
 //!
 //! What it promises: a request that succeeds here would succeed against D1 as far as the documented
 //! and measured behaviour goes, and a value that D1 would damage is damaged here in the same way.
-//! What it does not do: export, import, restore, creating or deleting databases; those answer like a
-//! path that does not exist.
+//! Files go in and come out by `/import` and `/export` (`transfer`), the latter with all that D1's own
+//! dump loses (`dump`). What it does not do: creating or deleting databases; those answer like a path
+//! that does not exist. A restore leads only to bookmarks that somebody was told (`history`).
 //!
 //! Chosen without a published source, so no client should lean on it: the wording beside codes 7400,
-//! 7404 and 7003, code 971 beside status 429, that entries of a batch are cut at `;` like a single
+//! 7404 and 7003, the refusal of a bookmark that is not known, code 971 beside status 429, that entries of a batch are cut at `;` like a single
 //! text, that the bookmark moves with every write and only then, and the count in `rows_read` (rows
 //! delivered or steps of full scans, whichever is more).
 //!
-//! Beside the API a test can set databases up ([`D1::execute_sql`], [`D1::setup`]), open the files
+//! Beside the API a test can set databases up ([`D1::execute_sql`], [`D1::setup`]), make them slow
+//! without waiting ([`D1::set_write_cost`]), open the files
 //! with a connection of its own ([`D1::open_path`]) and ask for the effects that reached them
 //! ([`D1::counters`]).
 //!
@@ -28,9 +31,13 @@
 
 mod authorizer;
 mod bookmark;
+mod complete;
 mod counters;
 mod database;
+mod dump;
 mod errors;
+mod explorer;
+mod history;
 mod limits;
 mod rate;
 mod results;
@@ -38,6 +45,7 @@ mod routes;
 mod service;
 mod statements;
 mod storage;
+mod transfer;
 mod values;
 pub mod verifieddit;
 

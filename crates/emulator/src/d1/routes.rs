@@ -1,6 +1,7 @@
 //! The paths of the API, its envelope and its refusals.
 //!
-//! Served: the list, one database, `/query`, `/raw` and the bookmark. Everything else under the
+//! Served: the list, one database, `/query`, `/raw`, `/import`, `/export`, the bookmark and the
+//! restore. Everything else under the
 //! API's base answers 404 in Cloudflare's envelope. Codes: 7400 malformed, 7404 no such database,
 //! 7500 SQL error, 10000 authentication, 7003 no route, 971 too many requests.
 
@@ -20,16 +21,18 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::database::{Database, Entry};
+use super::explorer;
 use super::limits::BODY_BYTES;
 use super::results::Shape;
 use super::service::{D1, Endpoint, describe};
+use super::transfer;
 use super::values;
 
 /// The API's base path, as in `https://api.cloudflare.com/client/v4`.
 const BASE: &str = "/client/v4";
 
 /// The routes of `state`, ready to be served alone or merged with others: it claims nothing outside
-/// `/client/v4`.
+/// `/client/v4`, the path of the local explorer and that of the files of imports and exports.
 pub fn router(state: Arc<D1>) -> Router {
     let databases = "/accounts/{account}/d1/database";
     let api = Router::new()
@@ -37,17 +40,23 @@ pub fn router(state: Arc<D1>) -> Router {
         .route(&format!("{databases}/{{database}}"), get(one))
         .route(&format!("{databases}/{{database}}/query"), post(query))
         .route(&format!("{databases}/{{database}}/raw"), post(raw))
+        .route(&format!("{databases}/{{database}}/import"), post(transfer::import))
+        .route(&format!("{databases}/{{database}}/export"), post(transfer::export))
         .route(&format!("{databases}/{{database}}/time_travel/bookmark"), get(bookmark))
+        .route(&format!("{databases}/{{database}}/time_travel/restore"), post(restore))
         .fallback(unrouted)
         .method_not_allowed_fallback(unrouted)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn_with_state(Arc::clone(&state), admit))
-        .with_state(state);
-    Router::new().nest(BASE, api)
+        .with_state(Arc::clone(&state));
+    Router::new()
+        .nest(BASE, api)
+        .merge(explorer::router(Arc::clone(&state)))
+        .merge(transfer::files(state))
 }
 
 /// A failure in Cloudflare's envelope.
-struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     code: u32,
     message: String,
@@ -55,11 +64,11 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), retry_after: None }
     }
 
-    fn malformed(message: impl Into<String>) -> Self {
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, 7400, message)
     }
 
@@ -68,7 +77,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, 7404, message)
     }
 
-    fn sql(message: String) -> Self {
+    pub(crate) fn sql(message: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, 7500, message)
     }
 
@@ -105,7 +114,7 @@ impl IntoResponse for Refusal {
 }
 
 /// Success: `result` is JSON already, `more` further members of the envelope.
-fn success(result: &str, more: &str) -> Response {
+pub(crate) fn success(result: &str, more: &str) -> Response {
     let body =
         format!("{{\"result\":{result}{more},\"success\":true,\"errors\":[],\"messages\":[]}}");
     let mut response = Response::new(Body::from(body));
@@ -234,6 +243,33 @@ async fn bookmark(
     Ok(success(&json!({ "bookmark": bookmark }).to_string(), ""))
 }
 
+#[derive(Debug, Deserialize)]
+struct RestoreQuery {
+    bookmark: Option<String>,
+}
+
+/// Cloudflare also takes a `timestamp`; the copies that are kept here have none.
+async fn restore(
+    State(d1): State<Arc<D1>>,
+    Path((_, uuid)): Path<(String, String)>,
+    Query(query): Query<RestoreQuery>,
+) -> Result<Response, Refusal> {
+    d1.count(Endpoint::Restore);
+    let database = by_id(&d1, &uuid)?;
+    let wanted = query.bookmark.ok_or_else(|| Refusal::malformed("a bookmark is required"))?;
+    let bookmark = wanted.clone();
+    let restored = off_the_runtime(move || database.restore(&wanted))
+        .await?
+        .map_err(|error| Refusal::sql(error.0))?
+        .ok_or_else(|| Refusal::malformed(format!("unknown bookmark {bookmark}")))?;
+    let result = json!({
+        "bookmark": bookmark,
+        "previous_bookmark": restored.previous,
+        "message": format!("The database has been restored to bookmark {bookmark}"),
+    });
+    Ok(success(&result.to_string(), ""))
+}
+
 async fn query(
     State(d1): State<Arc<D1>>,
     Path((_, uuid)): Path<(String, String)>,
@@ -264,14 +300,14 @@ async fn run(d1: &D1, uuid: &str, body: Bytes, shape: Shape) -> Result<Response,
 }
 
 /// SQLite blocks; the runtime's workers must not.
-async fn off_the_runtime<T: Send + 'static>(
+pub(crate) async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     spawn_blocking(work).await.map_err(|error| Refusal::lost(&error))
 }
 
 /// Only `GET` of one database takes a name; here something that is no id is malformed.
-fn by_id(d1: &D1, uuid: &str) -> Result<Arc<Database>, Refusal> {
+pub(crate) fn by_id(d1: &D1, uuid: &str) -> Result<Arc<Database>, Refusal> {
     match d1.find(uuid) {
         Some(database) => Ok(database),
         None if is_uuid(uuid) => Err(Refusal::unknown(uuid)),
@@ -295,7 +331,8 @@ struct WireEntry {
     params: Option<Vec<Value>>,
 }
 
-fn parse(body: &[u8]) -> Result<Vec<Entry>, Refusal> {
+/// The entries of a body: one statement, or a batch of them.
+pub(crate) fn parse(body: &[u8]) -> Result<Vec<Entry>, Refusal> {
     let malformed =
         |error: serde_json::Error| Refusal::malformed(format!("The request is malformed: {error}"));
     let mut document: Value = serde_json::from_slice(body).map_err(malformed)?;
@@ -310,7 +347,7 @@ fn parse(body: &[u8]) -> Result<Vec<Entry>, Refusal> {
             let params = params.map_err(|reason| {
                 Refusal::malformed(format!("The request is malformed: {reason}"))
             })?;
-            Ok(Entry { sql: entry.sql, params })
+            Ok(Entry { sql: entry.sql, params, whole: false })
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -14,6 +14,7 @@ use super::database::Database;
 use super::errors::SqlError;
 use super::rate::RateLimit;
 use super::storage::{PrivateFolder, open_plain};
+use super::transfer::Transfers;
 
 /// A database to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,18 +64,26 @@ pub(crate) enum Endpoint {
     Query,
     Raw,
     Bookmark,
+    Restore,
+    Import,
+    Export,
+    Explorer,
     Unauthorized,
     RateLimited,
     Unrouted,
 }
 
 impl Endpoint {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::List,
         Self::Get,
         Self::Query,
         Self::Raw,
         Self::Bookmark,
+        Self::Restore,
+        Self::Import,
+        Self::Export,
+        Self::Explorer,
         Self::Unauthorized,
         Self::RateLimited,
         Self::Unrouted,
@@ -90,6 +99,7 @@ pub struct D1 {
     databases: Vec<Arc<Database>>,
     requests: Mutex<BTreeMap<Endpoint, u64>>,
     rate: Option<Mutex<RateLimit>>,
+    transfers: Mutex<Transfers>,
     // Declared after the databases, so that their files are closed before the folder goes.
     _folder: Option<PrivateFolder>,
 }
@@ -135,6 +145,7 @@ impl D1 {
             databases: opened,
             requests: Mutex::default(),
             rate: None,
+            transfers: Mutex::default(),
             _folder: folder,
         })
     }
@@ -200,9 +211,20 @@ impl D1 {
         Ok(body(&connection)?)
     }
 
+    /// Makes the database `uuid` slow: each row and index entry that a request writes counts as so
+    /// much time in `meta.duration`, and a request that comes to more than D1's 30 s is rolled back
+    /// in D1's words. Nobody really waits.
+    ///
+    /// # Errors
+    /// When no database has this id.
+    pub fn set_write_cost(&self, uuid: &str, cost: Duration) -> Result<(), Error> {
+        self.known(uuid)?.set_write_cost(cost);
+        Ok(())
+    }
+
     /// What the emulator was asked and what it changed: `{"requests": {"list", "get", "query",
-    /// "raw", "bookmark", "unauthorized", "rate_limited", "unrouted"}, "databases": {UUID: {"name",
-    /// "write_requests", "failed_requests", "unnamed_changes", "tables": {TABLE: {"inserted",
+    /// "raw", "bookmark", "restore", "import", "export", "explorer", "unauthorized", "rate_limited", "unrouted"}, "databases": {UUID: {"name",
+    /// "write_requests", "failed_requests", "restores", "unnamed_changes", "tables": {TABLE: {"inserted",
     /// "updated", "deleted", "rows": {KEY: WRITES}}}}}}`.
     #[must_use]
     pub fn counters(&self) -> Value {
@@ -228,6 +250,11 @@ impl D1 {
             })
             .collect();
         json!({ "requests": requests, "databases": databases })
+    }
+
+    /// Files on their way.
+    pub(crate) fn transfers(&self) -> MutexGuard<'_, Transfers> {
+        self.transfers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one request.

@@ -5,6 +5,7 @@
 //! here; what needs one (whether a declared column exists) is judged by `check`.
 
 mod conflict;
+mod d1;
 mod place;
 mod rate;
 mod secret;
@@ -18,6 +19,7 @@ use rehome_records::policy::{Removed, RowPolicy, Unmapped};
 use serde::Deserialize;
 
 pub use conflict::OnConflictConfig;
+pub use d1::{D1Access, D1Database};
 pub use rate::RateLimit;
 pub use secret::SecretRef;
 
@@ -156,20 +158,8 @@ impl TryFrom<f64> for Share {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum DatabaseConfig {
-    /// Cloudflare D1 over its REST API.
-    D1 {
-        /// The account's id.
-        account_id: String,
-        /// The database's name or uuid.
-        database: String,
-        /// Where the API token is to be had.
-        api_token: SecretRef,
-        /// The API's address, when it is not Cloudflare's.
-        #[serde(default = "d1_url")]
-        api_url: String,
-        /// Cloudflare's rate limit, when it is not the published one.
-        rate_limit: Option<RateLimit>,
-    },
+    /// Cloudflare D1 behind an API: Cloudflare's own, or that of `wrangler dev`.
+    D1(D1Database),
     /// The file in which `wrangler dev` keeps a D1 on a developer's machine.
     #[serde(rename = "d1-local")]
     D1Local {
@@ -191,7 +181,7 @@ impl DatabaseConfig {
     /// The file that it is, when it is one; a relative path starts at `folder`.
     pub fn file(&self, folder: &Path) -> Option<PathBuf> {
         match self {
-            Self::D1 { .. } => None,
+            Self::D1(_) => None,
             Self::D1Local { database, state } => {
                 Some(rehome_records::d1::local::file(&folder.join(state), database))
             }
@@ -202,10 +192,6 @@ impl DatabaseConfig {
 
 fn wrangler_state() -> PathBuf {
     PathBuf::from(".wrangler/state")
-}
-
-fn d1_url() -> String {
-    rehome_records::d1::API_URL.to_owned()
 }
 
 /// `[users]`

@@ -80,6 +80,33 @@ fn conflicts_are_decided_by_table() {
 }
 
 #[test]
+fn a_d1_behind_an_api_needs_what_that_api_asks_for() {
+    let sqlite = "kind = \"sqlite\"\npath = \"source.sqlite\"";
+    let with = |lines: &str| parse(&GOOD.replace(sqlite, &format!("kind = \"d1\"\n{lines}")));
+    let cloudflare = "database = \"app\"\naccount_id = \"a\"\napi_token = \"env:TOKEN\"";
+    for (lines, api_url) in [
+        (cloudflare, "https://api.cloudflare.com/client/v4"),
+        (
+            "api = \"local-explorer\"\ndatabase = \"DB\"",
+            "http://127.0.0.1:8787/cdn-cgi/local/explorer/api",
+        ),
+    ] {
+        let config = with(lines).unwrap();
+        let Some(DatabaseConfig::D1(d1)) = config.source.database else { panic!("{lines}") };
+        assert_eq!(d1.api_url, api_url);
+    }
+    for (name, lines) in [
+        ("d1_without_account", "database = \"app\"\napi_token = \"env:TOKEN\""),
+        ("d1_without_token", "database = \"app\"\naccount_id = \"a\""),
+        ("d1_unknown_api", "api = \"workers\"\ndatabase = \"app\""),
+        ("d1_unknown_key", &format!("{cloudflare}\npath = \"a\"")),
+        ("explorer_with_token", &format!("api = \"local-explorer\"\n{cloudflare}")),
+    ] {
+        insta::assert_snapshot!(name, with(lines).unwrap_err());
+    }
+}
+
+#[test]
 fn rates_read_as_people_write_them() {
     assert_eq!("1200/5m".parse::<RateLimit>().unwrap().to_string(), "1200/300s");
     assert_eq!("100/s".parse::<RateLimit>().unwrap().to_string(), "100/1s");

@@ -13,9 +13,10 @@ use rehome_core::{Condition, Event, Failure, Knowledge as _, Stage, Unit, UnitId
 use rehome_records::undo::{PlanOptions, RowPlan};
 
 use super::{RollbackOptions, row_scratch};
+use crate::bookmark::Mark;
 use crate::config::Config;
 use crate::connect::{Databases, Remotes};
-use crate::document::{RefusalDoc, RollbackDoc, RowsBack};
+use crate::document::{RefusalDoc, RestoreDoc, RollbackDoc, RowsBack};
 use crate::error::Error;
 
 /// Users that are judged at once.
@@ -30,6 +31,8 @@ pub(super) struct Weighing<'a> {
     pub(super) journal: &'a Journal,
     pub(super) watcher: &'a Watcher,
     pub(super) options: &'a RollbackOptions,
+    /// The bookmark that the whole target goes back to, when that is asked for.
+    pub(super) mark: Option<Mark>,
     pub(super) selection: Selection,
 }
 
@@ -62,9 +65,16 @@ impl Weighing<'_> {
                 self.each_user(|units| weighed.document.users.keep += units.len() as u64)?;
             }
         }
-        if let (Some(databases), true) =
-            (&self.remotes.databases, self.options.to < Stage::Imported)
-        {
+        let Some(databases) = &self.remotes.databases else {
+            return Ok(weighed);
+        };
+        if let Some(mark) = &self.mark {
+            weighed.document.restore = Some(RestoreDoc {
+                database: databases.target.identity().name.clone(),
+                bookmark: mark.bookmark.clone(),
+                taken_at: mark.taken.clone(),
+            });
+        } else if self.options.to < Stage::Imported {
             weighed.rows = Some(self.rows(databases, folder, &mut weighed.document).await?);
         }
         Ok(weighed)

@@ -1,18 +1,22 @@
 //! A Cloudflare D1 database behind its REST API.
 //!
-//! Everything goes through `POST /accounts/{account}/d1/database/{uuid}/raw` with a `batch`: one
-//! request is one transaction, answers keep duplicate column names, and parameters are strings,
-//! the one form that the published schema allows. Values are read through `exact`, because the
-//! API's own JSON rounds 64-bit integers, drops infinities and repairs broken text (measured;
-//! workers-sdk issue 15378). `answer` sorts what comes back into *happened*, *refused*, *later*
-//! and *lost*; `transport` is the only place that sends.
+//! Everything goes through `POST …/d1/database/{uuid}/raw` with a `batch`: one request is one
+//! transaction, answers keep duplicate column names, and parameters are strings, the one form that
+//! the published schema allows. Values are read through `exact`, because the API's own JSON rounds
+//! 64-bit integers, drops infinities and repairs broken text (measured; workers-sdk issue 15378).
+//! `answer` sorts what comes back into *happened*, *refused*, *later* and *lost*; `transport` is
+//! the only place that sends; `api` knows that the same engine also answers on a developer's
+//! machine, where `wrangler dev` serves it.
 //!
 //! Reads are retried here. A write is sent once and its answer is given to the engine as it is: a
 //! lost connection on a write is ambiguous, and only a probe may settle it.
 
 mod answer;
+mod api;
 mod exact;
 pub mod local;
+mod portion;
+mod time_travel;
 mod transport;
 
 use std::sync::Arc;
@@ -20,19 +24,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rehome_core::backoff::Backoff;
 use rehome_core::pacer::{Pacer, Rate};
 use rehome_core::{Halt, RemoteTrouble};
 use secrecy::SecretString;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::database::{
-    DatabaseIdentity, DatabaseKind, Limits, ReadDatabase, Rows, Select, Statement, WriteDatabase,
-    Written,
+    DatabaseIdentity, DatabaseKind, Limits, ReadDatabase, Restored, Rows, Select, Statement,
+    WriteDatabase, Written, size,
 };
 use crate::value::Value;
 use answer::{QueryResult, Trouble};
+pub use api::{API_URL, Api, LOCAL_EXPLORER_URL};
+use portion::Portion;
 use transport::Transport;
 
 /// Reads an answer as a document and as the results of a batch; whether it was either.
@@ -48,12 +53,12 @@ pub(crate) fn hostile(status: u16, body: &[u8]) -> bool {
     understood
 }
 
-/// Where Cloudflare's API is (`servers` of its OpenAPI document).
-pub const API_URL: &str = "https://api.cloudflare.com/client/v4";
-
 /// 1,200 requests in five minutes per user or account token, as
 /// <https://developers.cloudflare.com/fundamentals/api/reference/limits/> says.
 pub const RATE: Rate = Rate { requests: 1200, window: Duration::from_secs(300) };
+
+/// The local explorer counts nothing; this only keeps a mistake from becoming a storm.
+pub const LOCAL_RATE: Rate = Rate { requests: 1000, window: Duration::from_secs(1) };
 
 /// <https://developers.cloudflare.com/d1/platform/limits/>: 2,000,000 bytes for a row, a string
 /// or a blob; parameters stay below that. A request must end within 30 s, so it is kept small.
@@ -61,13 +66,11 @@ const LIMITS: Limits = Limits { row: 2_000_000, parameter: 1_900_000, request: 1
 
 /// Everything needed to reach one D1 database.
 pub struct D1Config {
-    /// The account's id.
-    pub account_id: String,
-    /// The database's name or uuid.
+    /// Which API, and who asks.
+    pub api: Api,
+    /// The database's name (for the local explorer, its binding) or uuid.
     pub database: String,
-    /// The API token: *D1 Read* for a reader, *D1 Write* for a writer.
-    pub api_token: SecretString,
-    /// Normally [`API_URL`].
+    /// Normally [`API_URL`] or [`LOCAL_EXPLORER_URL`].
     pub api_url: String,
     /// How a person calls it in messages: `source D1 database`.
     pub role: String,
@@ -92,13 +95,23 @@ impl D1Config {
         api_token: SecretString,
         role: impl Into<String>,
     ) -> Self {
+        let api = Api::Cloudflare { account_id: account_id.into(), token: api_token };
+        Self::with(api, API_URL, RATE, 0.9, database.into(), role.into())
+    }
+
+    /// The usual settings for the local explorer of `wrangler dev`.
+    pub fn local_explorer(database: impl Into<String>, role: impl Into<String>) -> Self {
+        let (api, url) = (Api::LocalExplorer, LOCAL_EXPLORER_URL);
+        Self::with(api, url, LOCAL_RATE, 1.0, database.into(), role.into())
+    }
+
+    fn with(api: Api, url: &str, rate: Rate, share: f64, database: String, role: String) -> Self {
         Self {
-            account_id: account_id.into(),
-            database: database.into(),
-            api_token,
-            api_url: API_URL.to_owned(),
-            role: role.into(),
-            pacer: Arc::new(Pacer::new(RATE, 0.9)),
+            api,
+            database,
+            api_url: url.to_owned(),
+            role,
+            pacer: Arc::new(Pacer::new(rate, share)),
             backoff: Backoff::default(),
             seed: 0,
             timeout: Duration::from_secs(60),
@@ -108,10 +121,12 @@ impl D1Config {
 
 struct Client {
     identity: DatabaseIdentity,
+    api: Api,
     role: String,
-    /// `/accounts/{account}/d1/database/{uuid}`
+    /// Of the database, below the API's address.
     path: String,
     transport: Transport,
+    portion: Portion,
     backoff: Backoff,
     seed: u64,
     asked: AtomicU64,
@@ -146,9 +161,8 @@ impl D1Writer {
 
 impl Client {
     async fn connect(config: D1Config) -> Result<Self, Halt> {
-        let account = utf8_percent_encode(&config.account_id, NON_ALPHANUMERIC).to_string();
         let transport =
-            Transport::new(&config.api_url, &config.api_token, config.pacer, config.timeout)
+            Transport::new(&config.api_url, config.api.token(), config.pacer, config.timeout)
                 .map_err(|message| Halt::Refused {
                     message: format!("{}: {message}", config.role),
                     hint: "see api_url and api_token of this database".to_owned(),
@@ -159,53 +173,20 @@ impl Client {
                 id: String::new(),
                 name: config.database.clone(),
             },
+            api: config.api,
             role: config.role,
-            path: format!("/accounts/{account}/d1/database"),
+            path: String::new(),
             transport,
+            portion: Portion::default(),
             backoff: config.backoff,
             seed: config.seed,
             asked: AtomicU64::new(0),
         };
         let (uuid, name) = client.find(&config.database).await?;
-        client.path = format!("{}/{}", client.path, utf8_percent_encode(&uuid, NON_ALPHANUMERIC));
-        client.identity.id = format!("{}/{uuid}", config.account_id);
+        client.path = client.api.database(&uuid);
+        client.identity.id = client.api.identity(&uuid);
         client.identity.name = name;
         Ok(client)
-    }
-
-    /// The uuid and name of the database that is called so.
-    async fn find(&self, wanted: &str) -> Result<(String, String), Halt> {
-        let not_found = || Halt::Refused {
-            message: format!("{}: no D1 database called {wanted} in this account", self.role),
-            hint: "see account_id and database; the token must have D1 permissions in that account"
-                .to_owned(),
-        };
-        let read = |item: &serde_json::Value| {
-            let uuid = item.get("uuid")?.as_str()?;
-            let name = item.get("name")?.as_str()?;
-            Some((uuid.to_owned(), name.to_owned()))
-        };
-        if is_uuid(wanted) {
-            let path = format!("{}/{wanted}", self.path);
-            return match self.get(&path).await {
-                Ok(result) => read(&result).ok_or_else(not_found),
-                Err(trouble) => Err(self.halt(trouble)),
-            };
-        }
-        let name = utf8_percent_encode(wanted, NON_ALPHANUMERIC);
-        // `name` matches by part, so the exact one may stand on a later page.
-        for page in 1..=1000 {
-            let path = format!("{}?name={name}&page={page}&per_page=100", self.path);
-            let result = self.get(&path).await.map_err(|trouble| self.halt(trouble))?;
-            let items = result.as_array().map(Vec::as_slice).unwrap_or_default();
-            if let Some(found) = items.iter().filter_map(read).find(|(_, name)| name == wanted) {
-                return Ok(found);
-            }
-            if items.len() < 100 {
-                break;
-            }
-        }
-        Err(not_found())
     }
 
     async fn get(&self, path: &str) -> Result<serde_json::Value, Trouble> {
@@ -213,9 +194,9 @@ impl Client {
     }
 
     /// One batch of statements, sent once.
-    async fn send(&self, batch: &serde_json::Value) -> Result<Vec<QueryResult>, Trouble> {
+    async fn send(&self, batch: &[Statement]) -> Result<Vec<QueryResult>, Trouble> {
         let path = format!("{}/raw", self.path);
-        answer::results(self.transport.post(&path, batch).await)
+        answer::results(self.transport.post(&path, &Batch { batch }).await)
     }
 
     /// Repeats what only reads, as long as there is hope.
@@ -273,13 +254,11 @@ impl Client {
     }
 
     async fn select(&self, queries: &[Select]) -> Result<Vec<Rows>, Halt> {
-        let batch: Vec<_> =
-            queries.iter().flat_map(exact::statements).map(|statement| wire(&statement)).collect();
-        let body = json!({ "batch": batch });
+        let batch: Vec<_> = queries.iter().flat_map(exact::statements).collect();
         let expected = batch.len();
         let results = self
             .retried(|| async {
-                let results = self.send(&body).await?;
+                let results = self.send(&batch).await?;
                 if results.len() == expected {
                     Ok(results)
                 } else {
@@ -325,10 +304,9 @@ impl Client {
     ) -> Result<Vec<u8>, Halt> {
         let mut content = Vec::with_capacity(bytes.min(LIMITS.row));
         while content.len() < bytes {
-            let statement = exact::piece(query, row, column, content.len());
-            let body = json!({ "batch": [wire(&statement)] });
+            let piece = [exact::piece(query, row, column, content.len())];
             let results =
-                self.retried(|| self.send(&body)).await.map_err(|trouble| self.halt(trouble))?;
+                self.retried(|| self.send(&piece)).await.map_err(|trouble| self.halt(trouble))?;
             let piece = exact::decode_piece(&results).map_err(|message| self.protocol(message))?;
             if piece.is_empty() {
                 return Err(self.changed());
@@ -349,19 +327,13 @@ impl Client {
         self.halt(Trouble::Closed { trouble: RemoteTrouble::Protocol, message })
     }
 
-    async fn bookmark(&self) -> Result<Option<String>, Halt> {
-        let path = format!("{}/time_travel/bookmark", self.path);
-        match self.get(&path).await {
-            Ok(result) => {
-                Ok(result.get("bookmark").and_then(serde_json::Value::as_str).map(str::to_owned))
-            }
-            Err(trouble) => Err(self.halt(trouble)),
-        }
-    }
-
     async fn write(&self, statements: &[Statement]) -> Written {
-        let batch: Vec<_> = statements.iter().map(wire).collect();
-        let results = match self.send(&json!({ "batch": batch })).await {
+        let bytes = size(statements);
+        let answer = self.send(statements).await;
+        if let Err(trouble) = &answer {
+            self.portion.failed(bytes, trouble);
+        }
+        let results = match answer {
             Ok(results) => results,
             Err(Trouble::Refused { refusal, message }) => {
                 return Written::Refused { refusal, message };
@@ -384,20 +356,15 @@ impl Client {
                 reason: format!("{} results for {} statements", results.len(), statements.len()),
             };
         }
+        self.portion.done(bytes, results.iter().map(|result| result.took).sum());
         Written::Done { changes: results.iter().map(|result| result.changes).sum() }
     }
 }
 
-fn wire(statement: &Statement) -> serde_json::Value {
-    json!({ "sql": statement.sql, "params": statement.params })
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
+/// The body of a request.
+#[derive(Serialize)]
+struct Batch<'a> {
+    batch: &'a [Statement],
 }
 
 impl ReadDatabase for D1Reader {
@@ -447,6 +414,14 @@ impl ReadDatabase for D1Writer {
 impl WriteDatabase for D1Writer {
     fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Written> {
         Box::pin(async move { self.0.write(&statements).await })
+    }
+
+    fn comfortable(&self) -> usize {
+        self.0.portion.bytes()
+    }
+
+    fn restore<'a>(&'a self, bookmark: &'a str) -> BoxFuture<'a, Restored> {
+        Box::pin(self.0.restore(bookmark))
     }
 
     fn flight_time(&self) -> Duration {

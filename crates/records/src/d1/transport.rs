@@ -13,6 +13,7 @@ use rehome_core::pacer::Pacer;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 
 /// No answer is larger than this: a span holds about a megabyte, twice that in hexadecimal, and
 /// a batch of pages a few of them.
@@ -34,16 +35,17 @@ pub(super) enum Reply {
 pub(super) struct Transport {
     http: reqwest::Client,
     base: String,
-    authorization: HeaderValue,
+    authorization: Option<HeaderValue>,
     pacer: Arc<Pacer>,
     requests: AtomicU64,
 }
 
 impl Transport {
-    /// A transport to `base`; the error says in words what is wrong with the settings.
+    /// A transport to `base`; the error says in words what is wrong with the settings. Without a
+    /// token it leads to this machine only.
     pub(super) fn new(
         base: &str,
-        token: &SecretString,
+        token: Option<&SecretString>,
         pacer: Arc<Pacer>,
         timeout: Duration,
     ) -> Result<Self, String> {
@@ -55,9 +57,10 @@ impl Transport {
                 "api_url {base}: a token is sent over https only (plain http to this machine)"
             ));
         }
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-            .map_err(|_| "the api token holds characters that no header can".to_owned())?;
-        authorization.set_sensitive(true);
+        if token.is_none() && !local {
+            return Err(format!("api_url {base}: `wrangler dev` is on this machine"));
+        }
+        let authorization = token.map(bearer).transpose()?;
         // The provider is the process's; whoever comes first installs it.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
@@ -73,10 +76,10 @@ impl Transport {
     }
 
     pub(super) async fn get(&self, path: &str) -> Reply {
-        self.send(Method::GET, path, None).await
+        self.send::<()>(Method::GET, path, None).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &serde_json::Value) -> Reply {
+    pub(super) async fn post<B: Serialize>(&self, path: &str, body: &B) -> Reply {
         self.send(Method::POST, path, Some(body)).await
     }
 
@@ -86,11 +89,13 @@ impl Transport {
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the transport to D1")]
-    async fn send(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> Reply {
+    async fn send<B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> Reply {
         self.pacer.turn().await;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, self.authorization.clone());
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
         let mut request =
             self.http.request(method, format!("{}{path}", self.base)).headers(headers);
         if let Some(body) = body {
@@ -125,6 +130,13 @@ impl Transport {
             }
         }
     }
+}
+
+fn bearer(token: &SecretString) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+        .map_err(|_| "the api token holds characters that no header can".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 async fn read(mut response: reqwest::Response) -> Reply {

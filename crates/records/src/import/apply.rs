@@ -1,5 +1,11 @@
 //! Sending a span, once; and when a row of it is refused for good, writing the others.
 //!
+//! A span goes out in one request, unless the target is comfortable with less at the moment (D1
+//! ends a request after 30 s): then in several, each of them atomic. When one of those does not
+//! come through, what came before it is there, so the span is in doubt: the probe records the part
+//! that is there, and the rest is surveyed afresh. Rows that need each other (a child before its
+//! parent) go together when they do not come through apart.
+//!
 //! A refusal by one of our guards, by a unique index or by a foreign key first counts as a race:
 //! everything that could refuse was looked up just before, so somebody wrote in between, and the
 //! span is surveyed afresh. A refusal that stays, or one that no race can cause, is isolated by
@@ -11,7 +17,7 @@ use rehome_core::{Block, Outcome};
 
 use super::statements::{WriteRow, statements};
 use super::{Payload, summary};
-use crate::database::{Refusal, Statement, WriteDatabase, Written};
+use crate::database::{Refusal, WriteDatabase, Written, size};
 use crate::layout::Form;
 use crate::quiet;
 
@@ -21,16 +27,13 @@ const RACES: u32 = 3;
 /// What became of the rows, and whether it was a race.
 pub(super) async fn apply(target: &dyn WriteDatabase, payload: Payload) -> (Outcome, bool) {
     let Payload { form, rows, mut done, races, first: _ } = payload;
-    let request = statements(&form, &rows, target.limits());
-    let answer = if rows.len() > 1 && bytes(&request) > target.limits().request {
-        // The range holds much more than when it was cut.
-        Written::Refused { refusal: Refusal::TooBig, message: "too large a request".to_owned() }
-    } else {
-        quiet::write(target, &[&form], request).await
-    };
+    let Sent { left, wrote, answer } = send(target, &form, rows).await;
     let (refusal, message) = match answer {
         Written::Done { .. } => return (Outcome::Done(done), false),
         Written::Refused { refusal, message } => (refusal, message),
+        Written::NotSent { reason, .. } if wrote => {
+            return (Outcome::Unknown { reason }, false);
+        }
         Written::NotSent { reason, retry_after, halt } => {
             return (Outcome::NotSent { reason, retry_after, halt }, false);
         }
@@ -41,17 +44,16 @@ pub(super) async fn apply(target: &dyn WriteDatabase, payload: Payload) -> (Outc
         Refusal::Constraint | Refusal::TooBig | Refusal::Other => false,
     };
     if may_be_a_race && races < RACES {
-        return (
-            Outcome::NotSent {
-                reason: format!("the target changed while the span was prepared: {message}"),
-                retry_after: None,
-                halt: None,
-            },
-            true,
-        );
+        let reason = format!("the target changed while the span was prepared: {message}");
+        let outcome = if wrote {
+            Outcome::Unknown { reason }
+        } else {
+            Outcome::NotSent { reason, retry_after: None, halt: None }
+        };
+        return (outcome, true);
     }
-    let mut isolation = Isolation { target, form: &form, refused: Vec::new(), wrote: false };
-    if let Err(stopped) = isolation.run(rows, refusal, message).await {
+    let mut isolation = Isolation { target, form: &form, refused: Vec::new(), wrote };
+    if let Err(stopped) = isolation.run(left, refusal, message).await {
         return (stopped, false);
     }
     let blocks: Vec<Block> =
@@ -71,13 +73,59 @@ pub(super) async fn apply(target: &dyn WriteDatabase, payload: Payload) -> (Outc
     }
 }
 
-fn bytes(request: &[Statement]) -> usize {
-    request
-        .iter()
-        .map(|statement| {
-            statement.sql.len() + statement.params.iter().map(String::len).sum::<usize>()
-        })
-        .sum()
+/// How far the rows of a span came.
+struct Sent {
+    /// What is not there: nothing, or the rows of the request that was answered last and all
+    /// behind it.
+    left: Vec<WriteRow>,
+    /// Whether an earlier request has written others.
+    wrote: bool,
+    /// The last answer.
+    answer: Written,
+}
+
+/// Sends the rows in requests as large as the target is comfortable with, until one does not come
+/// through.
+async fn send(target: &dyn WriteDatabase, form: &Form, rows: Vec<WriteRow>) -> Sent {
+    let mut rows = rows;
+    let mut wrote = false;
+    let mut together = false;
+    loop {
+        let mut request = statements(form, &rows, target.limits());
+        let (all, fits) = (size(&request), target.comfortable());
+        let mut rest = Vec::new();
+        if !together && all > fits && rows.len() > 1 {
+            // Rows of a span are about of a size.
+            let part = (rows.len().saturating_mul(fits) / all.max(1)).clamp(1, rows.len());
+            rest = rows.split_off(part);
+            request = statements(form, &rows, target.limits());
+        }
+        let answer = if rows.len() > 1 && size(&request) > target.limits().request {
+            // The range holds much more than when it was cut.
+            let message = "too large a request".to_owned();
+            Written::Refused { refusal: Refusal::TooBig, message }
+        } else {
+            quiet::write(target, &[form], request).await
+        };
+        match answer {
+            Written::Done { .. } if !rest.is_empty() => {
+                wrote = true;
+                rows = rest;
+            }
+            // A row of this part may need one of the rest.
+            Written::Refused { refusal: Refusal::Guard | Refusal::ForeignKey, .. }
+                if !rest.is_empty() =>
+            {
+                together = true;
+                rows.append(&mut rest);
+            }
+            Written::Done { .. } => return Sent { left: Vec::new(), wrote: true, answer },
+            Written::Refused { .. } | Written::NotSent { .. } | Written::Unknown { .. } => {
+                rows.append(&mut rest);
+                return Sent { left: rows, wrote, answer };
+            }
+        }
+    }
 }
 
 /// Finds the rows that the target does not take.
@@ -154,7 +202,7 @@ impl Isolation<'_> {
 
     async fn attempt(&mut self, rows: Vec<WriteRow>) -> Result<(), Outcome> {
         let request = statements(self.form, &rows, self.target.limits());
-        if rows.len() > 1 && bytes(&request) > self.target.limits().request {
+        if rows.len() > 1 && size(&request) > self.target.limits().request {
             return self.split(rows, Refusal::TooBig, String::new()).await;
         }
         match quiet::write(self.target, &[self.form], request).await {

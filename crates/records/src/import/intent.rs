@@ -105,9 +105,6 @@ pub struct Intent {
     /// Rows that make room, by this or an earlier intent of the span.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
-    /// The moment to which the target could be restored, taken before the first write of a run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bookmark: Option<String>,
 }
 
 /// What an earlier intent of the same span says about its rows.

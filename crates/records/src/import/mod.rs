@@ -35,9 +35,8 @@ use rehome_core::{
     UnitId, WaitFor,
 };
 use serde_json::json;
-use tokio::sync::OnceCell;
 
-use crate::database::{DatabaseKind, ReadDatabase, WriteDatabase};
+use crate::database::{ReadDatabase, WriteDatabase};
 use crate::layout::{Form, Layout};
 use crate::policy::RowPolicy;
 use crate::span::{SPAN, SpanData, key_to_json};
@@ -51,7 +50,6 @@ pub struct ImportSpans {
     surveyor: Surveyor,
     target: Arc<dyn WriteDatabase>,
     concurrency: usize,
-    bookmark: OnceCell<Option<String>>,
     /// Of spans that were attempted by this worker and are not finished: whether it is certain
     /// that nothing of them was written.
     attempts: Mutex<HashMap<UnitId, Attempt>>,
@@ -91,7 +89,6 @@ impl ImportSpans {
             surveyor: Surveyor { source, target: reader, knowledge, layout, policy: policy.into() },
             target,
             concurrency: concurrency.max(1),
-            bookmark: OnceCell::new(),
             attempts: Mutex::new(HashMap::new()),
         }
     }
@@ -166,7 +163,7 @@ impl ImportSpans {
                 }
             });
         }
-        let intent = self.intent(&form, &planned, &past).await?;
+        let intent = Self::intent(&form, &planned, &past);
         Ok(Prepared::Effect {
             intent,
             payload: Box::new(Payload {
@@ -179,12 +176,7 @@ impl ImportSpans {
         })
     }
 
-    async fn intent(
-        &self,
-        form: &Form,
-        planned: &[Planned],
-        past: &Past,
-    ) -> Result<serde_json::Value, Halt> {
+    fn intent(form: &Form, planned: &[Planned], past: &Past) -> serde_json::Value {
         let keys = |wanted: &dyn Fn(&Planned) -> bool| {
             KeySet::new(planned.iter().filter(|plan| wanted(plan)).map(|plan| &plan.key))
         };
@@ -231,32 +223,7 @@ impl ImportSpans {
                 }
             }
         }
-        Ok(json!(Intent {
-            table: form.target_table.clone(),
-            insert,
-            existed,
-            left,
-            open,
-            replaced,
-            bookmark: self.first_bookmark().await?,
-        }))
-    }
-
-    /// The bookmark, for the first intent of this run only.
-    async fn first_bookmark(&self) -> Result<Option<String>, Halt> {
-        match self.target.identity().kind {
-            DatabaseKind::Sqlite => return Ok(None),
-            DatabaseKind::D1 => {}
-        }
-        let mut first = false;
-        let bookmark = self
-            .bookmark
-            .get_or_try_init(|| {
-                first = true;
-                self.target.bookmark()
-            })
-            .await?;
-        Ok(bookmark.clone().filter(|_| first))
+        json!(Intent { table: form.target_table.clone(), insert, existed, left, open, replaced })
     }
 
     async fn probe_one(&self, unit: &Unit) -> Result<Probed, Halt> {
@@ -276,7 +243,9 @@ impl ImportSpans {
             // nothing more is ever written.
             let there: Vec<Planned> = planned.into_iter().filter_map(Planned::there).collect();
             let some = there.iter().any(ours);
-            self.remember(unit, Some(Attempt { void: !some, races: 0 }));
+            // Of a span that is written in parts one may have met a race while others came through.
+            let races = if some { self.attempt(unit).races } else { 0 };
+            self.remember(unit, Some(Attempt { void: !some, races }));
             if some {
                 let mut done = summary::done(&form, &there, &past, true)?;
                 done.rest = None;
@@ -380,6 +349,9 @@ impl Transition for ImportSpans {
                         void: first,
                         races: if raced { before.races + 1 } else { before.races },
                     }),
+                    Outcome::Unknown { .. } if raced => {
+                        Some(Attempt { void: false, races: before.races + 1 })
+                    }
                     Outcome::Done(_) | Outcome::Unknown { .. } => Some(Attempt::default()),
                 },
             );

@@ -14,7 +14,8 @@ use super::look::{look, referrers};
 use super::reason::Reason;
 use super::remove::UndoSpans;
 use super::scratch::{Act, Item};
-use super::statements::{Undoing, bytes};
+use super::statements::Undoing;
+use crate::database::size;
 use crate::import::KeySet;
 use crate::import::digests::RowDigest;
 use crate::import::summary::SpanDone;
@@ -70,7 +71,7 @@ impl UndoSpans {
                 insert: inserts.iter().map(|(_, row)| row.clone()).collect(),
             };
             let many = going.len() + inserts.len() > 1;
-            let fits = bytes(&self.request(form, &undoing)) <= self.target.limits().request;
+            let fits = size(&self.request(form, &undoing)) <= self.target.comfortable();
             if !many || fits || !self.halve(effect.unit, &mut going, &mut inserts, &mut course)? {
                 course.undoing = undoing;
                 break;

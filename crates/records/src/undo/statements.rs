@@ -106,13 +106,3 @@ pub(super) fn statements(form: &Form, undoing: &Undoing, limits: Limits) -> Vec<
     }
     quietly(form, out)
 }
-
-/// How many bytes a request takes.
-pub(super) fn bytes(request: &[Statement]) -> usize {
-    request
-        .iter()
-        .map(|statement| {
-            statement.sql.len() + statement.params.iter().map(String::len).sum::<usize>()
-        })
-        .sum()
-}

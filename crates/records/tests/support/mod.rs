@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test sets up its own databases")]
 
 pub(crate) mod back;
+pub(crate) mod cloud;
 pub(crate) mod picture;
 pub(crate) mod shapes;
 pub(crate) mod trouble;

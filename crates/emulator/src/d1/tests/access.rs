@@ -58,8 +58,13 @@ async fn refuses_in_cloudflares_envelope() {
     for body in ["", "{", "[]", "{}", "{\"sql\":1}", "{\"sql\":\"select ?\",\"params\":[{}]}"] {
         assert_eq!(code(post(format!("/{MAIN}/query")).body(body)).await, (400, 7400), "{body}");
     }
-    for path in ["/export", "/import", "/time_travel/restore"] {
-        assert_eq!(code(post(format!("/{MAIN}{path}"))).await, (404, 7003));
+    for path in ["/export", "/import"] {
+        assert_eq!(code(post(format!("/{MAIN}{path}"))).await, (400, 7400));
+        assert_eq!(code(post(format!("/{unknown}{path}"))).await, (404, 7404));
+    }
+    for query in ["", "?bookmark=00000001-00000000-00000000-00"] {
+        let path = format!("/{MAIN}/time_travel/restore{query}");
+        assert_eq!(code(post(path)).await, (400, 7400));
     }
     assert_eq!(code(served.request(Method::DELETE, &format!("/{MAIN}"))).await, (404, 7003));
     assert_eq!(code(served.request(Method::POST, "")).await, (404, 7003));
@@ -94,4 +99,30 @@ async fn two_databases_of_one_name_are_refused() {
     let spec = DatabaseSpec { uuid: MAIN.to_owned(), name: "a".to_owned(), path: None };
     let again = DatabaseSpec { uuid: OTHER.to_owned(), ..spec.clone() };
     assert!(D1::new(ACCOUNT, TOKEN, vec![spec, again]).is_err());
+}
+
+#[tokio::test]
+async fn the_local_explorer_lists_and_runs_and_knows_no_token() {
+    let served = serve(two_databases()).await;
+    let base = served.base.replace("/client/v4", "/cdn-cgi/local/explorer/api/d1/database");
+    let listed: Value = served.client.get(&base).send().await.unwrap().json().await.unwrap();
+    assert_eq!(listed["result"][1]["name"], "app-live");
+    assert_eq!(listed["result_info"]["count"], 2);
+    let raw = async |uuid: &str, body: Value| {
+        let request = served.client.post(format!("{base}/{uuid}/raw")).json(&body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let (status, made) = raw(MAIN, json!({ "sql": "create table t (a)" })).await;
+    assert_eq!((status, &made["success"]), (200, &json!(true)));
+    let (status, wrong) = raw(MAIN, json!({ "sql": "select nope" })).await;
+    assert_eq!((status, &wrong["errors"][0]["code"]), (500, &json!(10001)));
+    let number = json!({ "batch": [{ "sql": "insert into t values (?)", "params": [1] }] });
+    assert_eq!(raw(MAIN, number).await.0, 400, "parameters are strings");
+    let unknown = "33333333-3333-4333-8333-333333333333";
+    let tables = json!({ "sql": "select count(*) from sqlite_schema where name = 't'" });
+    let (status, empty) = raw(unknown, tables).await;
+    assert_eq!((status, &empty["result"][0]["results"]["rows"]), (200, &json!([[0]])));
+    let one = served.client.get(format!("{base}/{MAIN}")).send().await.unwrap();
+    assert_eq!(one.status(), StatusCode::NOT_FOUND);
 }

@@ -136,3 +136,31 @@ async fn the_bookmark_moves_with_writes_only() {
     assert!(fourth > third);
     assert_eq!(served.bookmark().await, fourth);
 }
+
+#[tokio::test]
+async fn a_restore_takes_everything_back_and_can_be_undone() {
+    let served = with_schema("CREATE TABLE t (c UNIQUE); INSERT INTO t VALUES (1)").await;
+    let before = served.bookmark().await;
+    served.raw(json!({ "sql": "insert into t values (2); create table later (c)" })).await;
+    served.d1.execute_sql(MAIN, "INSERT INTO t VALUES (3)").unwrap();
+    let restore = async |bookmark: &str| {
+        let path = format!("/{MAIN}/time_travel/restore?bookmark={bookmark}");
+        let response = served.request(Method::POST, &path).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json::<Value>().await.unwrap()["result"].take()
+    };
+    let restored = restore(&before).await;
+    assert_eq!(restored["bookmark"], json!(before));
+    assert_eq!(served.rows("select c from t").await, json!([[1]]));
+    served.error("select * from later").await;
+    let after = served.bookmark().await;
+    let previous = restored["previous_bookmark"].as_str().unwrap();
+    assert!(before.as_str() < previous && previous < after.as_str(), "{before} {previous} {after}");
+    served.error("insert into t values (1)").await;
+
+    restore(previous).await;
+    assert_eq!(served.rows("select c from t order by c").await, json!([[1], [2], [3]]));
+    assert_eq!(served.rows("select count(*) from later").await, json!([[0]]));
+    let effects = &served.d1.counters()["databases"][MAIN];
+    assert_eq!(effects["restores"], 2);
+}

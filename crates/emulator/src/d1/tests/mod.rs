@@ -7,6 +7,7 @@ mod effects;
 mod example;
 mod limits;
 mod refusals;
+mod transfer;
 
 use std::sync::Arc;
 

@@ -1,0 +1,74 @@
+//! A million rows into the emulated D1, its limits enforced: how many requests that takes.
+#![cfg(feature = "slow")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test"
+)]
+
+use rehome_tests::{Databases, Options, Stage};
+use rusqlite::Connection;
+use serde_json::Value;
+
+const ROWS: u64 = 1_000_000;
+const MEGABYTE: u64 = 1024 * 1024;
+const TARGET: &str = "22222222-2222-4222-8222-222222222222";
+
+/// Seven columns, about 138 bytes a row as JSON, one index besides the key.
+const READINGS: &str = "CREATE TABLE readings (
+        id INTEGER PRIMARY KEY, user_id TEXT REFERENCES users(clerk_id), at TEXT, kind TEXT,
+        value REAL, flag INTEGER, note TEXT);
+    CREATE INDEX readings_by_user ON readings(user_id);";
+
+fn effects(stage: &Stage) -> Value {
+    stage.emulator.d1().unwrap().counters()["databases"][TARGET].take()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_rows_take_at_most_a_hundred_requests_that_write() {
+    let databases = Databases::D1;
+    let options = Options { users: 40, rows: 100, seed: 95, databases, ..Options::default() };
+    let stage = Stage::set(options).await;
+    let (source, target) = stage.databases().unwrap();
+    let source = Connection::open(source).unwrap();
+    source.execute_batch(READINGS).unwrap();
+    Connection::open(target).unwrap().execute_batch(READINGS).unwrap();
+    let made = source.execute(
+        "INSERT INTO readings
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+         SELECT i, clerk_id, datetime(1700000000 + i, 'unixepoch'), 'kind-' || (i % 90 + 10),
+                i / 7.0, i % 2, 'a note of reading ' || (i % 1000)
+         FROM n JOIN (SELECT clerk_id, row_number() OVER (ORDER BY clerk_id) - 1 AS k FROM users)
+              ON k = i % (SELECT count(*) FROM users)",
+        [ROWS],
+    );
+    assert_eq!(made.unwrap() as u64, ROWS);
+    drop(source);
+
+    let (finished, peak) = stage.start(&["run", "--yes", "--json"]).finish_measured().await;
+    let _complete = finished.expect(0);
+    let status = stage.status().await;
+    let requests = &status["requests"];
+    let (read, others) = (&requests["source_database"], &requests["target_database"]);
+    let there = effects(&stage);
+    let written = there["write_requests"].as_u64().unwrap();
+    eprintln!(
+        "{written} requests wrote {ROWS} rows and the example's; {read} requests went to the source \
+         and {others} to the target in all, verification included; peak {} MB",
+        peak / MEGABYTE
+    );
+    assert_eq!(there["tables"]["readings"]["inserted"], ROWS);
+    assert_eq!(there["failed_requests"], 0, "no limit of D1 was met");
+    assert!(written <= 100, "{written}");
+    assert!(peak < 100 * MEGABYTE, "{} MB", peak / MEGABYTE);
+
+    let _back = stage.rehome(&["rollback", "--yes", "-q"]).await.expect(0);
+    let all = effects(&stage);
+    let back = all["write_requests"].as_u64().unwrap() - written;
+    eprintln!("{back} requests took them back");
+    assert_eq!(all["tables"]["readings"]["deleted"], ROWS);
+    assert!(back <= 120, "{back}");
+}
