@@ -281,7 +281,8 @@ fn without_people(
             if let Some(data) = renewed {
                 let kept = keep(&kind_of(new, unit)?, &data);
                 detail.called = label.then(|| Called { label: kept.label, ..Called::default() });
-                detail.data = Some(kept.data);
+                // That there was any says where the export stands from then on.
+                detail.data = Some(if kept.data.is_null() { json!({}) } else { kept.data });
             }
             serde_json::to_string(&detail)
         }

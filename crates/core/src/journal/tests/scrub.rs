@@ -3,7 +3,7 @@
 use super::*;
 
 /// Words that stand for people, each in another part of the journal.
-const PEOPLE: [&str; 7] = [
+const PEOPLE: [&str; 8] = [
     "@example.com",
     "Profile of",
     "told by the target",
@@ -11,6 +11,7 @@ const PEOPLE: [&str; 7] = [
     "row of somebody",
     "cursor of somebody",
     "noted about somebody",
+    "renamed since",
 ];
 
 async fn lived(place: &Place) {
@@ -41,6 +42,16 @@ async fn lived(place: &Place) {
     let done = Change::Step { unit: UnitId(1), event: Event::Done(Stage::Mapped), detail };
     journal.submit(vec![done]).await.unwrap();
     journal.submit(vec![advance(2, Stage::Mapped, "target_b")]).await.unwrap();
+    let renewed = Exported {
+        label: Some("b-now@example.com".to_owned()),
+        aliases: vec!["email:b-now@example.com".to_owned()],
+        data: json!({ "profile": "Profile of b as renamed since" }),
+        ..units[1].clone()
+    };
+    let gone = units[1].aliases.clone();
+    let why = "typed by a person".to_owned();
+    let again = Change::reopened(UnitId(2), Stage::Created, why, Some((renewed, gone)));
+    journal.submit(vec![again]).await.unwrap();
     let failure = Failure::new("refused", "told by the target").with_hint("typed by a person");
     let out = Change::failure(UnitId(3), Event::Skipped, failure, Vec::new());
     journal.submit(vec![out]).await.unwrap();
@@ -102,7 +113,7 @@ async fn people_are_gone_from_every_byte_and_the_history_is_whole() {
         assert_eq!(before.detail["failure"]["code"], after.detail["failure"]["code"]);
     }
     let last = scrubbed.last().unwrap();
-    assert_eq!((last.event.as_str(), &last.detail), ("scrubbed", &json!({ "entries": 9 })));
+    assert_eq!((last.event.as_str(), &last.detail), ("scrubbed", &json!({ "entries": 10 })));
     let (_, requests) = reader.note("requests").unwrap().unwrap();
     assert_eq!(requests, json!({ "source": 7, "deep": { "n": 1 } }));
     assert_eq!(reader.counts().unwrap(), counts);
