@@ -363,8 +363,16 @@ class Unmapped(Exception):
 
 def renamed(old, mapping):
     if old not in mapping:
+        if mapping.stay:
+            return old
         raise Unmapped(old)
     return mapping[old]
+
+
+class Mapping(dict):
+    """Old id to new id. `stay`: an id without a counterpart stays as it is."""
+
+    stay = False
 
 
 def rewritten(value, paths, mapping):
@@ -403,6 +411,10 @@ def ordered(database):
 
 
 def compare_rows(arguments, source_ids, mapping, findings):
+    mapping = Mapping(mapping)
+    mapping.stay = arguments.in_place
+    if arguments.in_place:
+        source_ids = {old for old in source_ids if old in mapping}
     source, target = Database(arguments.source_database), Database(arguments.target_database)
     before = Database(arguments.target_database_before) if arguments.target_database_before else None
     places = id_columns(source, arguments.id)
@@ -485,6 +497,7 @@ def parsed():
     parser.add_argument("--target-database")
     parser.add_argument("--target-database-before")
     parser.add_argument("--uncounted", action="store_true")
+    parser.add_argument("--in-place", action="store_true")
     parser.add_argument("--id", action="append", default=[], metavar="TABLE.COLUMN[:PATH]")
     arguments = parser.parse_args()
     if bool(arguments.source_database) != bool(arguments.target_database):

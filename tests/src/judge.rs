@@ -46,6 +46,9 @@ impl Judge {
         if self.uncounted {
             command.arg("--uncounted");
         }
+        if stage.in_place() {
+            command.arg("--in-place");
+        }
         for attribute in &self.left_out {
             command.arg("--left-out").arg(attribute);
         }

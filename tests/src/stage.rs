@@ -34,6 +34,28 @@ pub enum Databases {
     Sqlite,
     /// Behind the emulated D1, which counts what reaches them.
     D1,
+    /// In one SQLite file, which is rewritten where it stands.
+    InPlace,
+    /// The same behind the emulated D1.
+    InPlaceD1,
+}
+
+impl Databases {
+    /// Whether there is one database only, whose ids are rewritten where they stand.
+    pub fn in_place(self) -> bool {
+        match self {
+            Self::None | Self::Sqlite | Self::D1 => false,
+            Self::InPlace | Self::InPlaceD1 => true,
+        }
+    }
+
+    /// Whether the rows are behind the emulated D1.
+    pub fn remote(self) -> bool {
+        match self {
+            Self::None | Self::Sqlite | Self::InPlace => false,
+            Self::D1 | Self::InPlaceD1 => true,
+        }
+    }
 }
 
 /// What a stage is set with.
@@ -51,6 +73,8 @@ pub struct Options {
     pub source_people: Vec<SeedUser>,
     /// People who are in the target already.
     pub target_people: Vec<SeedUser>,
+    /// Users of a lot, in place.
+    pub lot_users: usize,
     /// The target's own limit on requests.
     pub limit: Option<RateLimit>,
     /// `rate_limit` in the configuration; by the instance's environment without.
@@ -71,6 +95,7 @@ impl Default for Options {
             databases: Databases::default(),
             source_people: Vec::new(),
             target_people: Vec::new(),
+            lot_users: 50,
             limit: None,
             rate_limit: Some("20000/10s"),
             rate_share: 1.0,
@@ -133,14 +158,20 @@ impl Stage {
         self.folder().join("suite.journal")
     }
 
-    /// Source and target database, if there are any.
+    /// Source and target database, if there are any. In place the source is a copy of the one
+    /// database as it was, of which rehome does not know.
     pub fn databases(&self) -> Option<(PathBuf, PathBuf)> {
         match self.options.databases {
             Databases::None => None,
-            Databases::Sqlite | Databases::D1 => {
+            Databases::Sqlite | Databases::D1 | Databases::InPlace | Databases::InPlaceD1 => {
                 Some((self.folder().join("source.sqlite"), self.folder().join("target.sqlite")))
             }
         }
+    }
+
+    /// Whether there is one database only.
+    pub fn in_place(&self) -> bool {
+        self.options.databases.in_place()
     }
 
     /// The emulator's state before anything ran.
@@ -179,18 +210,24 @@ impl Stage {
              [target.clerk]\nsecret_key = \"env:TARGET_KEY\"\napi_url = \"{url}\"\n{limit}\
              rate_share = {share:?}\n\n"
         );
-        for side in ["source", "target"] {
-            text += &match self.options.databases {
-                Databases::None => String::new(),
-                Databases::Sqlite => {
-                    format!("[{side}.database]\nkind = \"sqlite\"\npath = \"{side}.sqlite\"\n\n")
-                }
-                Databases::D1 => format!(
+        let sides: &[&str] = match self.options.databases {
+            Databases::None => &[],
+            Databases::Sqlite | Databases::D1 => &["source", "target"],
+            Databases::InPlace | Databases::InPlaceD1 => &["target"],
+        };
+        for side in sides {
+            text += &if self.options.databases.remote() {
+                format!(
                     "[{side}.database]\nkind = \"d1\"\naccount_id = \"{ACCOUNT}\"\n\
                      database = \"{side}-db\"\napi_token = \"env:D1_TOKEN\"\napi_url = \"{d1}\"\n\
                      rate_limit = \"20000/10s\"\n\n"
-                ),
+                )
+            } else {
+                format!("[{side}.database]\nkind = \"sqlite\"\npath = \"{side}.sqlite\"\n\n")
             };
+        }
+        if let (true, lot) = (self.options.databases.in_place(), self.options.lot_users) {
+            text += &format!("[records]\nmode = \"in-place\"\nlot_users = {lot}\n\n");
         }
         if self.databases().is_some() {
             text += "[records.ids]\n";
@@ -302,7 +339,7 @@ impl Stage {
 }
 
 fn d1(options: &Options, folder: &Path) -> Option<Arc<D1>> {
-    if options.databases != Databases::D1 {
+    if !options.databases.remote() {
         return None;
     }
     let spec = |uuid: &str, side: &str| DatabaseSpec {
@@ -330,8 +367,8 @@ fn populate(emulator: &Emulator, options: &Options) -> Vec<(String, Option<Strin
         .collect()
 }
 
-/// Both databases: rows in the source, only the schema in the target. An emulated D1 serves the
-/// same files.
+/// Both databases: rows in the source, only the schema in the target, or in place the same rows. An
+/// emulated D1 serves the same files.
 fn fill(folder: &Path, people: &[(String, Option<String>)], options: &Options) {
     if options.databases == Databases::None {
         return;
@@ -344,7 +381,20 @@ fn fill(folder: &Path, people: &[(String, Option<String>)], options: &Options) {
     };
     let source = open("source");
     verifieddit::fill(&source, people, options.rows, options.seed).expect("rows can be made");
-    open("target").execute_batch(verifieddit::schema()).expect("the schema can be made");
+    if options.databases == Databases::InPlace {
+        let folded = source.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        folded.expect("the file is whole");
+        std::fs::copy(folder.join("source.sqlite"), folder.join("target.sqlite"))
+            .expect("the database can be copied");
+        return;
+    }
+    let target = open("target");
+    // The emulated D1 has the file open already.
+    if options.databases.in_place() {
+        verifieddit::fill(&target, people, options.rows, options.seed).expect("the same again");
+    } else {
+        target.execute_batch(verifieddit::schema()).expect("the schema can be made");
+    }
 }
 
 /// A number that changes whenever a value in the database does.

@@ -49,6 +49,25 @@ async fn every_boundary_of_a_rollback() {
     assert!(enumerate(Databases::Sqlite, &[Act::Run, Act::Rollback], &[]).await > 80);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(feature = "slow", ignore = "one of the everyday suites")]
+async fn every_boundary_of_a_run_in_place() {
+    assert!(enumerate(Databases::InPlace, &[Act::Run], &[]).await > 110);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(feature = "slow", ignore = "one of the everyday suites")]
+async fn every_boundary_of_a_rollback_in_place() {
+    assert!(enumerate(Databases::InPlace, &[Act::Run, Act::Rollback], &[]).await > 60);
+}
+
+#[cfg(feature = "slow")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_boundary_in_place_over_d1() {
+    assert!(enumerate(Databases::InPlaceD1, &[Act::Run], &[Act::Rollback]).await > 110);
+    assert!(enumerate(Databases::InPlaceD1, &[Act::Run, Act::Rollback], &[]).await > 60);
+}
+
 #[cfg(feature = "slow")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_boundary_of_a_run_over_d1() {

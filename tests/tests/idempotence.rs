@@ -18,13 +18,15 @@ use rehome_core::progress::{Unwatched, Watcher};
 use rehome_migration::{Config, Keys, RollbackOptions, RunOptions, rollback, run};
 use rehome_tests::crash::Snapshot;
 use rehome_tests::meddle::{Meddler, Meddling};
-use rehome_tests::{Judge, Options, Stage};
+use rehome_tests::{Databases, Judge, Options, Stage};
 use rusqlite::Connection;
 use secrecy::SecretString;
 
 /// The example's tables, and two that refer to each other and to themselves.
-async fn stage(seed: u64) -> Stage {
-    let stage = Stage::set(Options { users: 16, rows: 60, seed, ..Options::default() }).await;
+async fn stage(databases: Databases, seed: u64) -> Stage {
+    let options =
+        Options { users: 16, rows: 60, seed, databases, lot_users: 5, ..Options::default() };
+    let stage = Stage::set(options).await;
     let (source, target) = stage.databases().unwrap();
     let circle =
         "CREATE TABLE teams (id INTEGER PRIMARY KEY, owner TEXT REFERENCES users(clerk_id),
@@ -34,12 +36,14 @@ async fn stage(seed: u64) -> Stage {
     for path in [&source, &target] {
         Connection::open(path).unwrap().execute_batch(circle).unwrap();
     }
-    let source = Connection::open(&source).unwrap();
-    source.pragma_update(None, "foreign_keys", false).unwrap();
-    for (number, (id, _)) in stage.people.iter().enumerate() {
-        let above = (number > 0).then_some(number / 2);
-        source.execute("INSERT INTO players VALUES (?1, ?1, ?2)", (number, id)).unwrap();
-        source.execute("INSERT INTO teams VALUES (?1, ?2, ?3, ?1)", (number, id, above)).unwrap();
+    for path in [Some(&source), databases.in_place().then_some(&target)].into_iter().flatten() {
+        let rows = Connection::open(path).unwrap();
+        rows.pragma_update(None, "foreign_keys", false).unwrap();
+        for (number, (id, _)) in stage.people.iter().enumerate() {
+            let above = (number > 0).then_some(number / 2);
+            rows.execute("INSERT INTO players VALUES (?1, ?1, ?2)", (number, id)).unwrap();
+            rows.execute("INSERT INTO teams VALUES (?1, ?2, ?3, ?1)", (number, id, above)).unwrap();
+        }
     }
     stage.configure(|text| {
         text.replace(
@@ -98,8 +102,8 @@ fn assert_restored(stage: &Stage, before: &Snapshot, what: &str) {
 }
 
 /// Every worker with an effect, as a whole migration there and back shows them.
-async fn workers() -> (BTreeSet<String>, BTreeSet<String>) {
-    let stage = stage(81).await;
+async fn workers(databases: Databases) -> (BTreeSet<String>, BTreeSet<String>) {
+    let stage = stage(databases, 81).await;
     let before = snapshot(&stage);
     let (there, here) = (Meddler::new(Meddling::Watch), Meddler::new(Meddling::Watch));
     assert_eq!(forth(&stage, &there).await, 0);
@@ -110,17 +114,28 @@ async fn workers() -> (BTreeSet<String>, BTreeSet<String>) {
         all.filter(|(_, effects)| *effects > 0).map(|(name, _)| name).collect::<BTreeSet<_>>()
     };
     let (there, here) = (with_effects(&there), with_effects(&here));
-    assert!(
-        there.contains("user exported to created") && there.contains("span exported to imported")
-    );
-    assert!(here.contains("user back to exported"), "{here:?}");
-    assert!(here.contains("span of teams back to exported"), "{here:?}");
+    let (forth, back) = if databases.in_place() {
+        ("lot exported to imported", "lot back to exported")
+    } else {
+        ("span exported to imported", "span of teams back to exported")
+    };
+    assert!(there.contains("user exported to created") && there.contains(forth), "{there:?}");
+    assert!(here.contains("user back to exported") && here.contains(back), "{here:?}");
     (there, here)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_effect_forgotten_happens_once_all_the_same() {
-    let stage = stage(82).await;
+    forgotten(Databases::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_place_every_effect_forgotten_happens_once_all_the_same() {
+    forgotten(Databases::InPlace).await;
+}
+
+async fn forgotten(databases: Databases) {
+    let stage = stage(databases, 82).await;
     let before = snapshot(&stage);
     let meddler = Meddler::new(Meddling::Forget);
     assert_eq!(forth(&stage, &meddler).await, 0);
@@ -144,9 +159,18 @@ async fn every_effect_forgotten_happens_once_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_worker_refused_in_turn_leaves_a_world_that_can_be_cleaned() {
-    let (there, here) = workers().await;
+    refused(Databases::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_place_every_worker_refused_in_turn_leaves_a_world_that_can_be_cleaned() {
+    refused(Databases::InPlace).await;
+}
+
+async fn refused(databases: Databases) {
+    let (there, here) = workers(databases).await;
     for name in there {
-        let stage = stage(83).await;
+        let stage = stage(databases, 83).await;
         let before = snapshot(&stage);
         let aside = forth(&stage, &Meddler::new(Meddling::Refuse(name.clone()))).await;
         assert!(aside > 0, "{name}: refusals are told");
@@ -154,7 +178,7 @@ async fn every_worker_refused_in_turn_leaves_a_world_that_can_be_cleaned() {
         assert_restored(&stage, &before, &name);
     }
     for name in here {
-        let stage = stage(84).await;
+        let stage = stage(databases, 84).await;
         let before = snapshot(&stage);
         assert_eq!(forth(&stage, &Meddler::new(Meddling::Watch)).await, 0);
         let stuck = back(&stage, &Meddler::new(Meddling::Refuse(name.clone()))).await;

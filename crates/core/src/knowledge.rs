@@ -48,6 +48,19 @@ pub trait Knowledge: Send + Sync {
         target_keys: &[String],
     ) -> Result<HashMap<String, Known>, journal::Error>;
 
+    /// The units of a kind with numbers above `after` and up to `last`, in their order, at most
+    /// `limit` of them; also those that are not selected (see [`Known::selected`]).
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn between(
+        &self,
+        kind: &Kind,
+        after: UnitId,
+        last: UnitId,
+        limit: usize,
+    ) -> Result<Vec<Known>, journal::Error>;
+
     /// Every unit that claims one of these aliases: for each alias all its claimants.
     ///
     /// # Errors

@@ -67,6 +67,12 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// A kind whose units this source is made from. It is read only when the source of that kind
+    /// (if the engine has one) has come to its end in this run.
+    fn follows(&self) -> Option<Kind> {
+        None
+    }
+
     /// The page after `cursor`; the first one for `None`. Only reads.
     ///
     /// # Errors

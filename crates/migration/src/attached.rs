@@ -1,20 +1,33 @@
 //! The target's rows, as the deletion of accounts asks for them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use rehome_clerk::USER;
 use rehome_clerk::undo::{Attached, Attachment, Tie};
-use rehome_core::{Done, Failure, Halt, Outcome};
+use rehome_core::journal::Reader;
+use rehome_core::{Done, Failure, Halt, Knowledge as _, Outcome, UnitId};
+use rehome_records::in_place::{self, LOT};
 use rehome_records::layout::Layout;
 use rehome_records::undo::{MentionedRow, RowPlan, mentions_of, remove_rows};
-use rehome_records::{Refusal, WriteDatabase, Written};
+use rehome_records::{Refusal, WriteDatabase, Written as Answer};
+
+use crate::error::Error;
 
 /// Finds and clears rows that mention accounts.
 pub(crate) struct TargetRows {
     target: Arc<dyn WriteDatabase>,
     layout: Arc<Layout>,
-    plan: Option<Arc<RowPlan>>,
+    written: Written,
+}
+
+/// Which of the rows were put there, or rewritten, by this migration.
+enum Written {
+    /// Those of a plan; none without one.
+    Planned(Option<Arc<RowPlan>>),
+    /// In place: all rows of users whose ids did not go back.
+    OfUsers { journal: Reader, users: BTreeSet<UnitId> },
 }
 
 impl TargetRows {
@@ -25,13 +38,38 @@ impl TargetRows {
         layout: Arc<Layout>,
         plan: Option<Arc<RowPlan>>,
     ) -> Self {
-        Self { target, layout, plan }
+        Self { target, layout, written: Written::Planned(plan) }
+    }
+
+    /// Over the database whose ids were rewritten where they stand. Documents are not read through
+    /// again for every hundred accounts: lots gave them their old ids back, whoever wrote them.
+    pub(crate) fn in_place(
+        target: Arc<dyn WriteDatabase>,
+        layout: &Layout,
+        journal: Reader,
+    ) -> Result<Self, Error> {
+        let mut users = BTreeSet::new();
+        let mut after = UnitId(0);
+        loop {
+            let lots = journal.with_effect(&LOT, None, after, 10)?;
+            let Some(last) = lots.last() else { break };
+            after = last.id;
+            for lot in &lots {
+                users.extend(in_place::held(lot)?);
+            }
+        }
+        let layout = Arc::new(layout.without_documents());
+        Ok(Self { target, layout, written: Written::OfUsers { journal, users } })
     }
 
     fn attachment(&self, account: &str, row: &MentionedRow) -> Result<Attachment, Halt> {
-        let kept = match &self.plan {
-            Some(plan) => plan.wrote(&row.table, &row.key)?,
-            None => false,
+        let kept = match &self.written {
+            Written::Planned(Some(plan)) => plan.wrote(&row.table, &row.key)?,
+            Written::Planned(None) => false,
+            Written::OfUsers { journal, users } => {
+                let known = journal.by_target(&USER, &[account.to_owned()])?;
+                known.values().any(|user| users.contains(&user.id))
+            }
         };
         let tie = if row.identifying && !kept { Tie::Echo } else { Tie::Own };
         Ok(Attachment {
@@ -63,20 +101,20 @@ impl TargetRows {
             Err(halt) => Err(halt),
         };
         match written {
-            Ok(Written::Done { .. }) => Outcome::Done(Done::default()),
-            Ok(Written::Refused { refusal: Refusal::Guard, .. }) => Outcome::NotSent {
+            Ok(Answer::Done { .. }) => Outcome::Done(Done::default()),
+            Ok(Answer::Refused { refusal: Refusal::Guard, .. }) => Outcome::NotSent {
                 reason: "the rows that go with the account changed meanwhile".to_owned(),
                 retry_after: None,
                 halt: None,
             },
-            Ok(Written::Refused { message, .. }) => Outcome::Rejected(
+            Ok(Answer::Refused { message, .. }) => Outcome::Rejected(
                 Failure::new("rows_remain", format!("its row cannot be removed: {message}"))
                     .with_hint("remove the row by hand, then roll back again"),
             ),
-            Ok(Written::NotSent { reason, retry_after, halt }) => {
+            Ok(Answer::NotSent { reason, retry_after, halt }) => {
                 Outcome::NotSent { reason, retry_after, halt }
             }
-            Ok(Written::Unknown { reason }) => Outcome::Unknown { reason },
+            Ok(Answer::Unknown { reason }) => Outcome::Unknown { reason },
             Err(halt) => {
                 Outcome::NotSent { reason: halt.to_string(), retry_after: None, halt: Some(halt) }
             }

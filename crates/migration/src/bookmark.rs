@@ -19,6 +19,7 @@
 use rehome_core::engine::{Finish, Interrupt};
 use rehome_core::journal::{self, Change, Journal, Reader};
 use rehome_core::{Condition, Event, Stage, UnitId};
+use rehome_records::in_place::LOT;
 use rehome_records::span::SPAN;
 use rehome_records::{Restored, WriteDatabase};
 use serde::{Deserialize, Serialize};
@@ -84,9 +85,14 @@ fn touched(reader: &Reader) -> Result<bool, Error> {
     let first = UnitId(0);
     let doubts =
         [Condition::Intended, Condition::InDoubt, Condition::Undoing, Condition::UndoInDoubt];
-    Ok(!reader.undoable_ids(&SPAN, Stage::Exported, None, first, 1)?.is_empty()
-        || !reader.with_effect(&SPAN, None, first, 1)?.is_empty()
-        || !reader.in_condition(&doubts, first, 1)?.is_empty())
+    for kind in [SPAN, LOT] {
+        if !reader.undoable_ids(&kind, Stage::Exported, None, first, 1)?.is_empty()
+            || !reader.with_effect(&kind, None, first, 1)?.is_empty()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(!reader.in_condition(&doubts, first, 1)?.is_empty())
 }
 
 /// Journals the target's bookmark, before rows are written, where it has one and none counts yet.
@@ -149,10 +155,10 @@ pub(crate) async fn restore(
     }
 }
 
-/// The rows are gone with everything else: the journal says so of every span.
+/// The rows are gone with everything else: the journal says so of every span and every lot.
 async fn settle(workers: &Workers<'_>, mark: Mark, interrupt: &Interrupt) -> Result<Finish, Error> {
     unstick(workers.journal).await?;
-    let engine = workers.with_spans_forgotten(workers.engine(false));
+    let engine = workers.with_rows_forgotten(workers.engine(false));
     let finish = engine.run(interrupt).await?;
     if finish == Finish::Quiescent {
         note(workers.journal, &Mark { state: State::Settled, ..mark }).await?;
@@ -169,8 +175,8 @@ async fn unstick(journal: &Journal) -> Result<(), Error> {
         let Some(last) = ids.last() else { return Ok(()) };
         after = *last;
         let units = reader.load(&ids)?;
-        let spans = units.iter().filter(|unit| unit.kind == SPAN);
-        let changes = spans.map(|unit| Change::step(unit.id, Event::Retried)).collect();
+        let rows = units.iter().filter(|unit| unit.kind == SPAN || unit.kind == LOT);
+        let changes = rows.map(|unit| Change::step(unit.id, Event::Retried)).collect();
         journal.submit(changes).await?;
     }
 }

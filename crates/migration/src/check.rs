@@ -36,15 +36,14 @@ pub async fn check(config: &Config, keys: &Keys, clock: Arc<dyn Clock>) -> Check
     match &databases {
         Ok(None) => findings.push(fine("databases", "no databases: only Clerk is migrated")),
         Ok(Some(databases)) => {
-            findings.push(fine(
-                "databases",
-                format!(
-                    "{} to {}, {} tables",
-                    databases.source.identity(),
-                    databases.target.identity(),
-                    databases.layout.tables.len()
-                ),
-            ));
+            let (tables, to) = (databases.layout.tables.len(), databases.target.identity());
+            findings.push(match databases.places {
+                Some(_) => fine("databases", format!("{to}, in place, {tables} tables")),
+                None => {
+                    let from = databases.source.identity();
+                    fine("databases", format!("{from} to {to}, {tables} tables"))
+                }
+            });
             findings.extend(databases.findings.iter().cloned());
         }
         Err(error) => findings.push(refusal("databases", error)),

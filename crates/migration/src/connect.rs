@@ -8,12 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rehome_clerk::{Connection, Reader, Transport, Writer};
+use rehome_clerk::{Connection, Reader, Transport, USER, Writer};
 use rehome_core::clock::Clock;
 use rehome_core::journal::Setup;
 use rehome_core::pacer::{Pacer, Rate};
 use rehome_records::d1::{D1Config, D1Reader, D1Writer, LOCAL_RATE, RATE};
 use rehome_records::ids::IdColumns;
+use rehome_records::in_place::{self, Places};
 use rehome_records::layout::Layout;
 use rehome_records::schema::{self, Schema, Selection};
 use rehome_records::sqlite::{OpenError, SqliteReader, SqliteWriter};
@@ -21,7 +22,8 @@ use rehome_records::{ReadDatabase, WriteDatabase};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::{
-    ClerkConfig, Config, D1Access, D1Database, DatabaseConfig, RecordsConfig, SecretRef,
+    ClerkConfig, Config, D1Access, D1Database, DatabaseConfig, RecordsConfig, RecordsMode,
+    SecretRef,
 };
 use crate::document::Finding;
 use crate::error::Error;
@@ -50,13 +52,15 @@ pub(crate) struct Instance {
     pub(crate) environment: String,
 }
 
-/// Both databases, for reading, and how rows travel between them.
+/// Both databases, for reading, and how rows travel between them; in place one and the same.
 pub(crate) struct Databases {
     pub(crate) source: Arc<dyn ReadDatabase>,
     pub(crate) target: Arc<dyn ReadDatabase>,
     pub(crate) source_schema: Schema,
     pub(crate) ids: IdColumns,
     pub(crate) layout: Arc<Layout>,
+    /// Where ids stand, when they are rewritten in place: then both databases are one.
+    pub(crate) places: Option<Arc<Places>>,
     /// What was found when the schemas were compared and the ids resolved.
     pub(crate) findings: Vec<Finding>,
     /// Who paces the requests to each.
@@ -173,8 +177,16 @@ impl Remotes {
         ]);
         if let (Some(databases), Some(records)) = (&self.databases, &config.records) {
             let name = |database: &Arc<dyn ReadDatabase>| database.identity().id.clone();
-            pins.insert("source database".to_owned(), name(&databases.source));
-            pins.insert("target database".to_owned(), name(&databases.target));
+            match records.mode {
+                RecordsMode::Copy => {
+                    pins.insert("source database".to_owned(), name(&databases.source));
+                    pins.insert("target database".to_owned(), name(&databases.target));
+                }
+                RecordsMode::InPlace => {
+                    pins.insert("records.mode".to_owned(), records.mode.as_str().to_owned());
+                    pins.insert("database".to_owned(), name(&databases.target));
+                }
+            }
             pins.insert("records.ids".to_owned(), word(&records.ids));
             pins.insert(
                 "tables".to_owned(),
@@ -214,10 +226,13 @@ pub(crate) async fn both_databases(
     config: &Config,
     keys: &Keys,
 ) -> Result<Option<Databases>, Error> {
-    let (Some(source), Some(target), Some(records)) =
-        (&config.source.database, &config.target.database, &config.records)
-    else {
+    let (Some(target), Some(records)) = (&config.target.database, &config.records) else {
         return Ok(None);
+    };
+    let source = match (&config.source.database, records.mode) {
+        (Some(source), RecordsMode::Copy) => source,
+        (None, RecordsMode::Copy) => return Ok(None),
+        (_, RecordsMode::InPlace) => return one_database(config, keys, target, records).await,
     };
     let pacers = Pacers::new(source, target);
     let token = keys.source_database.as_ref();
@@ -384,5 +399,47 @@ async fn databases(
     if source.identity().id == target.identity().id {
         findings.push(finding::same_database(source.identity()));
     }
-    Ok(Databases { source, target, source_schema, ids, layout, findings, pacers })
+    let places = None;
+    Ok(Databases { source, target, source_schema, ids, layout, places, findings, pacers })
+}
+
+/// Opens the one database whose ids are rewritten where they stand: it is both sides.
+async fn one_database(
+    config: &Config,
+    keys: &Keys,
+    database: &DatabaseConfig,
+    records: &RecordsConfig,
+) -> Result<Option<Databases>, Error> {
+    let pacer = Arc::new(pacer(database));
+    let token = keys.target_database.as_ref();
+    let target = reading(config, End::Target, database, token, &pacer).await?;
+    let source_schema = schema::read(target.as_ref(), &records.selection()).await?;
+    let whole =
+        schema::read(target.as_ref(), &Selection { tables: None, exclude: Vec::new() }).await?;
+    let mut findings = Vec::new();
+    let ids = match IdColumns::resolve(&records.ids, &source_schema) {
+        Ok(ids) => ids,
+        Err(errors) => {
+            findings.extend(errors.iter().map(finding::id_column));
+            IdColumns::default()
+        }
+    };
+    // Also through tables that are not meant: a reference from there would be torn.
+    let everywhere = IdColumns::resolve(&records.ids, &whole).unwrap_or_default();
+    let layout = Arc::new(Layout::new(&source_schema, &whole, &ids));
+    let places = Places::read(target.as_ref(), &layout, &USER).await?;
+    let kind = target.identity().kind;
+    findings.extend(
+        in_place::inspect(&whole, &places, &everywhere, kind).into_iter().map(finding::schema),
+    );
+    Ok(Some(Databases {
+        source: Arc::clone(&target),
+        target,
+        source_schema,
+        ids,
+        layout,
+        places: Some(Arc::new(places)),
+        findings,
+        pacers: Pacers { source: Arc::clone(&pacer), target: pacer },
+    }))
 }

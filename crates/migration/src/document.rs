@@ -38,11 +38,11 @@ pub struct UnitCounts {
 /// How far a table has come, in rows.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TableCounts {
-    /// Rows that the export found.
+    /// Rows that the export found; in place, rows with ids to rewrite.
     pub rows: u64,
-    /// Rows of spans that are in the target completely.
+    /// Rows of spans that are in the target completely, or of lots that are rewritten completely.
     pub imported: u64,
-    /// Spans of which something is held or failed.
+    /// Spans, or lots, of which something is held or failed.
     pub waiting_spans: u64,
 }
 
@@ -195,6 +195,9 @@ pub struct RowsBack {
     pub remove: u64,
     /// Earlier rows that come back.
     pub restore: u64,
+    /// In place: rows whose ids go back to the old ones.
+    #[serde(default)]
+    pub rewrite: u64,
     /// Rows that this migration wrote and that are not there any more.
     pub gone: u64,
     /// Rows that nobody asked for.
@@ -395,6 +398,9 @@ pub struct TablePlan {
     pub held: u64,
     /// Would be left out, by policy.
     pub skipped: u64,
+    /// In place: rows in which ids would be rewritten. Those without any count as `equal`.
+    #[serde(default)]
+    pub rewrite: u64,
     /// Some of the conflicts, in words.
     pub conflicts: Vec<String>,
     /// Columns whose ids would be rewritten.

@@ -10,6 +10,7 @@ use rehome_clerk::alias;
 use rehome_core::clock::Clock;
 use rehome_core::journal::{self, Change, Detail, FailureRow, Journal, Reader, Standing};
 use rehome_core::{Condition, Event, Kind, Stage, Unit, UnitId};
+use rehome_records::in_place::{LOT, LotData};
 use rehome_records::span::{SPAN, SpanData};
 
 use crate::config::Config;
@@ -17,6 +18,7 @@ use crate::document::{
     FailureDoc, HistoryDoc, MapDoc, RequestCounts, Status, TableCounts, UnitCounts, UnitDoc,
 };
 use crate::error::Error;
+use crate::workers::carriers;
 
 /// The note that keeps [`RequestCounts`] of all runs.
 pub(crate) const REQUESTS: &str = "requests";
@@ -69,7 +71,7 @@ pub(crate) fn status_of(
     let counts = reader.counts()?;
     let mut kinds = vec![USER];
     if config.records.is_some() {
-        kinds.push(SPAN);
+        kinds.push(carriers(config));
     }
     let mut units = BTreeMap::new();
     let mut mapping = BTreeMap::new();
@@ -88,6 +90,7 @@ pub(crate) fn status_of(
         mapping.insert(kind.to_string(), standing.mapped);
     }
     mapping.remove(SPAN.as_str());
+    mapping.remove(LOT.as_str());
     let advanced_last_minute = reader.advanced_since(now.as_millisecond() - 60_000)?;
     let codes = reader
         .codes()?
@@ -165,7 +168,33 @@ fn tables(reader: &Reader) -> Result<BTreeMap<String, TableCounts>, Error> {
         }
         Ok(())
     })?;
+    lots(reader, &mut tables)?;
     Ok(tables)
+}
+
+/// In place a lot has rows of many tables.
+fn lots(reader: &Reader, tables: &mut BTreeMap<String, TableCounts>) -> Result<(), Error> {
+    each_unit(reader, &LOT, |unit| {
+        let waiting = match unit.state.condition {
+            Condition::Held | Condition::Failed | Condition::Stuck => 1,
+            Condition::Ready
+            | Condition::Intended
+            | Condition::InDoubt
+            | Condition::Skipped
+            | Condition::Undoing
+            | Condition::UndoInDoubt
+            | Condition::RolledBack => 0,
+        };
+        for (name, rows) in LotData::of(&unit)?.rows {
+            let table = tables.entry(name).or_default();
+            table.rows += rows;
+            table.waiting_spans += waiting;
+            if unit.state.stage >= Stage::Imported {
+                table.imported += rows;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// What earlier runs have sent.
@@ -227,7 +256,7 @@ fn each_failure(
 pub(crate) fn aside(reader: &Reader, pilot: bool, until: Stage) -> Result<u64, Error> {
     let mut aside = 0;
     each_failure(reader, None, |row| {
-        if row.kind == SPAN && until < Stage::Imported {
+        if (row.kind == SPAN || row.kind == LOT) && until < Stage::Imported {
             return Ok(());
         }
         let outside = |wait: &journal::WaitRow| {
@@ -288,6 +317,14 @@ fn wait_in_words(wait: &journal::WaitRow) -> String {
         (None, Some(scope)) => format!("rows of {scope}"),
         (None, None) => format!("a {}", wait.kind),
     };
+    if wait.key.is_none() && wait.scope.as_deref() == Some("") {
+        let example = wait.example.as_deref().unwrap_or_default();
+        return format!(
+            "the rows of {} of its users keep their old ids: they have no counterpart yet \
+             ({}), for example {example}",
+            wait.parts, wait.code
+        );
+    }
     let parts = match wait.parts {
         1 => "1 row waits".to_owned(),
         parts => format!("{parts} rows wait"),

@@ -20,6 +20,7 @@ mod connect;
 pub mod document;
 pub mod error;
 mod finding;
+mod in_place;
 pub mod journal_tools;
 pub mod ledger;
 mod memory;

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::connect::{Keys, Remotes};
 use crate::document::{PlanDoc, Verdict, VerdictLine};
 use crate::error::Error;
-use crate::{plan, verify};
+use crate::{in_place, plan, verify};
 
 /// A migration whose remotes answer, for reading.
 pub struct Observed {
@@ -91,7 +91,13 @@ impl Observed {
         })
         .await?;
         if let (Some(databases), Some(records)) = (&self.remotes.databases, &self.config.records) {
-            verify::rows(databases, records, &reader, watcher, &mut verdict, each).await?;
+            if databases.places.is_some() {
+                let mut hear = |_, line| each(line);
+                let verdict = &mut verdict;
+                in_place::verify(databases, records, &reader, watcher, verdict, &mut hear).await?;
+            } else {
+                verify::rows(databases, records, &reader, watcher, &mut verdict, each).await?;
+            }
         }
         verify::sum(&mut verdict);
         Ok(verdict)

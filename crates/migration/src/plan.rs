@@ -16,13 +16,14 @@ use rehome_core::journal::{Journal, Reader};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Knowledge, Pass, Stage, Unit, UnitId};
 use rehome_records::Select;
+use rehome_records::in_place::Places;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{Config, RecordsConfig};
 use crate::connect::{Databases, Remotes};
 use crate::document::{PlanDoc, TablePlan, UserPlan};
 use crate::error::Error;
-use crate::undeclared;
+use crate::{in_place, undeclared};
 
 /// How many users are judged at once: enough to fill look-ups of a hundred.
 const BATCH: usize = 400;
@@ -157,6 +158,9 @@ async fn rows(
     watcher: &Watcher,
 ) -> Result<Rows, Error> {
     watcher.note(&Progress::Verifying { what: "rows of the plan".into(), done: 0, total: None });
+    if let Some(places) = &databases.places {
+        return rows_in_place(databases, places, records, reader, watcher).await;
+    }
     let planned = rehome_records::plan::plan(
         Arc::clone(&databases.source),
         Arc::clone(&databases.target),
@@ -180,10 +184,41 @@ async fn rows(
             conflict: table.conflict,
             held: table.held,
             skipped: table.skipped,
+            rewrite: 0,
             conflicts: table.examples,
             id_columns,
         };
         tables.insert(table.table, plan);
+    }
+    let undeclared = undeclared::scan(databases, records, reader.as_ref()).await?;
+    Ok((tables, order, undeclared))
+}
+
+/// In place nothing is inserted or compared: rows are counted in which ids would change.
+async fn rows_in_place(
+    databases: &Databases,
+    places: &Places,
+    records: &RecordsConfig,
+    reader: &Arc<Reader>,
+    watcher: &Watcher,
+) -> Result<Rows, Error> {
+    let mut rewrite = in_place::count(databases, places, reader, watcher).await?;
+    let counts = row_counts(databases).await?;
+    let mut tables = BTreeMap::new();
+    let mut order = Vec::new();
+    for (table, (rows, _)) in databases.layout.tables.iter().zip(counts) {
+        let rewrite = rewrite.remove(&table.name).unwrap_or(0).min(rows);
+        let id_columns = databases.ids.of(&table.name).map(column_in_words).collect();
+        order.push(table.name.clone());
+        let plan = TablePlan {
+            rows,
+            target_rows: rows,
+            rewrite,
+            equal: rows - rewrite,
+            id_columns,
+            ..TablePlan::default()
+        };
+        tables.insert(table.name.clone(), plan);
     }
     let undeclared = undeclared::scan(databases, records, reader.as_ref()).await?;
     Ok((tables, order, undeclared))

@@ -35,7 +35,10 @@ impl Counter {
             before: ledger::requests(reader)?,
             source: Arc::clone(&remotes.source.transport),
             target: Arc::clone(&remotes.target.transport),
-            source_database: databases.map(|databases| Arc::clone(&databases.source)),
+            // In place there is one database, which counts as the target.
+            source_database: databases
+                .filter(|databases| databases.places.is_none())
+                .map(|databases| Arc::clone(&databases.source)),
             target_databases: databases
                 .map(|databases| Arc::clone(&databases.target))
                 .into_iter()

@@ -266,15 +266,20 @@ impl Way<'_> {
         {
             return Ok(Finish::Interrupted);
         }
+        if let (Some(worker), true) = (self.workers.restoring()?, self.options.to < Stage::Imported)
+            && self.run_with(worker).await? == Finish::Interrupted
+        {
+            return Ok(Finish::Interrupted);
+        }
         if self.options.to == Stage::Imported {
-            let engine = self.workers.with_spans_unverified(self.workers.engine(false));
+            let engine = self.workers.with_rows_unverified(self.workers.engine(false));
             if self.run(engine).await? == Finish::Interrupted {
                 return Ok(Finish::Interrupted);
             }
         }
         let engine = self.workers.engine(false);
         let (to, rows) = (self.options.to, weighed.rows.as_ref());
-        self.run(self.workers.with_users_back(engine, to, rows, weighed.forced)).await
+        self.run(self.workers.with_users_back(engine, to, rows, weighed.forced)?).await
     }
 
     /// Finds out what became of every request whose answer nobody has, or of which only a run has
@@ -291,7 +296,7 @@ impl Way<'_> {
             }
         }
         if run::undo_in_doubt(self.workers.journal)? {
-            return self.run(self.workers.with_undo_doubts(self.workers.engine(true))).await;
+            return self.run(self.workers.with_undo_doubts(self.workers.engine(true))?).await;
         }
         Ok(Finish::Quiescent)
     }

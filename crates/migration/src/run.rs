@@ -190,7 +190,7 @@ async fn go(
     }
     // A rollback that was killed may have left undos of which nobody knows whether they happened.
     if undo_in_doubt(journal)? {
-        let engine = workers.with_undo_doubts(workers.engine(true));
+        let engine = workers.with_undo_doubts(workers.engine(true))?;
         if engine.run(interrupt).await? == Finish::Interrupted {
             return Ok(Went { finish: Finish::Interrupted, verdict: None, passes: 0, moved: 0 });
         }
@@ -202,7 +202,7 @@ async fn go(
     loop {
         passes += 1;
         let before = known(journal)?;
-        let engine = workers.with_sources(workers.engine(false), options.until);
+        let engine = workers.with_sources(workers.engine(false), options.until)?;
         let engine = workers.with_forth(engine, options.until)?;
         let finish = engine.run(interrupt).await?;
         if finish == Finish::Interrupted || options.until < Stage::Verified {

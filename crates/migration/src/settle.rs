@@ -5,6 +5,7 @@
 //! the next run. Any other difference is a failure, with the fields; but a row that was verified
 //! once, and that only the target has changed since, belongs to its application.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +15,7 @@ use rehome_clerk::export::renewed;
 use rehome_core::journal::{Change, Journal, Reader};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Condition, Event, Exported, Failure, Halt, Kind, Knowledge as _, Stage, UnitId};
+use rehome_records::in_place::LOT;
 use rehome_records::span::SPAN;
 use rehome_records::verify::Moved;
 
@@ -21,7 +23,12 @@ use crate::config::Config;
 use crate::connect::Remotes;
 use crate::document::Verdict;
 use crate::error::Error;
+use crate::in_place;
 use crate::verify::{self, SpanFinding, UserFinding};
+
+/// So many users whose old ids are left are remembered, to say of their lots that they are not
+/// verified. With more of them, some lots are looked at again by the next run.
+const LEFT: usize = 50_000;
 
 /// What a comparison has led to.
 pub(crate) struct Settled {
@@ -70,6 +77,22 @@ pub(crate) async fn verify(
     };
     verify::users(config, remotes, reader, watcher, &mut hear).await?;
     if let (Some(databases), Some(records)) = (&remotes.databases, &config.records) {
+        if databases.places.is_some() {
+            // One line a user is enough, and a whole database may be left.
+            let mut left = BTreeMap::new();
+            let mut hear = |user, line| {
+                if left.len() < LEFT {
+                    left.entry(user).or_insert(line);
+                }
+            };
+            let about = &mut verdict;
+            in_place::verify(databases, records, reader, watcher, about, &mut hear).await?;
+            let lots = in_place::lots(reader, &left)?;
+            let lots = lots.into_iter().map(|(lot, first)| (lot, of_lot(first))).collect();
+            scribe.record(LOT, lots).await?;
+            verify::sum(&mut verdict);
+            return Ok(Some(Settled { verdict, moved: scribe.moved.load(Ordering::Relaxed) }));
+        }
         let mut hear = |found: Vec<SpanFinding>| -> BoxFuture<'static, _> {
             let verdicts =
                 found.into_iter().map(|span| (span.key, of_span(span.failure, span.moved)));
@@ -95,7 +118,7 @@ pub(crate) async fn verify(
 }
 
 fn anything_to_verify(reader: &Reader) -> Result<bool, Error> {
-    for kind in [USER, SPAN] {
+    for kind in [USER, SPAN, LOT] {
         for stage in [Stage::Imported, Stage::Verified] {
             if !reader.ready_ids(&kind, stage, UnitId(0), 1)?.is_empty() {
                 return Ok(true);
@@ -215,6 +238,11 @@ fn of_span(failure: Option<Failure>, moved: Moved) -> Found {
         return Found::Moved { to: Stage::Exported, reason: moved.to_string(), now: None };
     }
     failure.map_or(Found::Equal, Found::Differs)
+}
+
+/// What was found about a lot: the first place where an old id stands again.
+fn of_lot(first: Option<String>) -> Found {
+    first.map_or(Found::Equal, |reason| Found::Moved { to: Stage::Exported, reason, now: None })
 }
 
 /// What a finding means for the user; `None` when there is nothing to journal.

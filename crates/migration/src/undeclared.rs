@@ -17,7 +17,7 @@ use crate::connect::Databases;
 use crate::error::Error;
 
 /// How Clerk's user ids begin.
-fn prefixes() -> Vec<Prefix> {
+pub(crate) fn prefixes() -> Vec<Prefix> {
     vec![Prefix { kind: USER, prefix: "user_".to_owned() }]
 }
 

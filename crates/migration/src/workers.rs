@@ -5,6 +5,7 @@
 //! [`crate::wiring::Wiring::worker`], and the suite that repeats, refuses and loses every effect
 //! takes them from here, so that it covers a new one without being told.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use rehome_clerk::undo::{Attached, DeleteUsers, Unattached};
@@ -13,14 +14,15 @@ use rehome_core::clock::Clock;
 use rehome_core::engine::{Engine, Settings};
 use rehome_core::journal::{Journal, Selection};
 use rehome_core::progress::Watcher;
-use rehome_core::{Knowledge, Stage, Transition, UnitId};
+use rehome_core::{Kind, Knowledge, Stage, Transition, UnitId};
 use rehome_records::WriteDatabase;
 use rehome_records::import::{ImportSpans, SettleMentions};
+use rehome_records::in_place::{LOT, LotSource, RestoreLots, RewriteLots};
 use rehome_records::span::{SPAN, SpanSize, SpanSource};
 use rehome_records::undo::{DetachSpans, RowPlan, SettleUndos, UndoSpans};
 
 use crate::attached::TargetRows;
-use crate::config::{Config, RecordsConfig};
+use crate::config::{Config, RecordsConfig, RecordsMode};
 use crate::connect::{Databases, Remotes, Writing};
 use crate::error::Error;
 use crate::passage::Passage;
@@ -28,6 +30,14 @@ use crate::passage::Passage;
 /// How many spans are written at once. The target has one writer; the next span is read and
 /// judged beside it anyway.
 const SPANS_AT_ONCE: usize = 1;
+
+/// The kind of unit in which rows are moved.
+pub(crate) fn carriers(config: &Config) -> Kind {
+    match config.records.as_ref().map(|records| records.mode) {
+        Some(RecordsMode::InPlace) => LOT,
+        Some(RecordsMode::Copy) | None => SPAN,
+    }
+}
 
 /// What a run or a rollback works with, once the journal is locked.
 pub(crate) struct Workers<'a> {
@@ -57,19 +67,27 @@ impl<'a> Workers<'a> {
     }
 
     /// The sources that `run` reads.
-    pub(crate) fn with_sources(&self, engine: Engine, until: Stage) -> Engine {
+    pub(crate) fn with_sources(&self, engine: Engine, until: Stage) -> Result<Engine, Error> {
         let portions = self.config.wiring().portions();
         let users = UserSource::new(self.remotes.source.reader.clone()).with_page(portions.users);
         let engine = engine.source(Arc::new(users));
         match self.records() {
-            Some(Records { databases, .. }) if until >= Stage::Imported => {
+            Some(Records { databases, config, .. }) if until >= Stage::Imported => {
+                if let Some(places) = &databases.places {
+                    let users = config.lot_users.map(NonZeroUsize::get);
+                    // Whoever is selected: a lot is cut once, and moved as users are.
+                    let all: Arc<dyn Knowledge> = Arc::new(self.journal.reader()?);
+                    let (database, places) = (Arc::clone(&databases.target), Arc::clone(places));
+                    let lots = LotSource::new(database, places, all, users);
+                    return Ok(engine.source(Arc::new(lots)));
+                }
                 let source = Arc::clone(&databases.source);
                 let kinds = (source.identity().kind, databases.target.identity().kind);
                 let spans = SpanSource::new(source, Arc::clone(&databases.layout))
                     .sized(SpanSize::between(kinds.0, kinds.1));
-                engine.source(Arc::new(spans.with_rows(portions.rows)))
+                Ok(engine.source(Arc::new(spans.with_rows(portions.rows))))
             }
-            Some(_) | None => engine,
+            Some(_) | None => Ok(engine),
         }
     }
 
@@ -92,16 +110,26 @@ impl<'a> Workers<'a> {
             match self.records() {
                 None => workers.push(self.amending(Arc::new(Passage::forth(USER)))),
                 Some(Records { databases, target, config }) => {
-                    workers.push(Arc::new(ImportSpans::new(
-                        Arc::clone(&databases.source),
-                        Arc::clone(target),
-                        self.knowledge()?,
-                        Arc::clone(&databases.layout),
-                        config.policy(),
-                        SPANS_AT_ONCE,
-                    )));
                     let settling = SettleMentions::new(USER, self.knowledge()?);
-                    workers.push(self.amending(Arc::new(settling)));
+                    if let Some(places) = &databases.places {
+                        workers.push(Arc::new(RewriteLots::new(
+                            Arc::clone(target),
+                            self.knowledge()?,
+                            Arc::clone(places),
+                            config.on_unmapped,
+                        )));
+                        workers.push(self.amending(Arc::new(settling.carried_by(LOT))));
+                    } else {
+                        workers.push(Arc::new(ImportSpans::new(
+                            Arc::clone(&databases.source),
+                            Arc::clone(target),
+                            self.knowledge()?,
+                            Arc::clone(&databases.layout),
+                            config.policy(),
+                            SPANS_AT_ONCE,
+                        )));
+                        workers.push(self.amending(Arc::new(settling)));
+                    }
                 }
             }
         }
@@ -126,14 +154,24 @@ impl<'a> Workers<'a> {
         Some(Arc::new(DetachSpans::new(target, Arc::clone(plan), table, SPANS_AT_ONCE)))
     }
 
+    /// The worker that gives lots their old ids back; `None` when rows are copied.
+    pub(crate) fn restoring(&self) -> Result<Option<Arc<dyn Transition>>, Error> {
+        let Some(Records { databases, target, .. }) = self.records() else { return Ok(None) };
+        let Some(places) = &databases.places else { return Ok(None) };
+        let worker = RestoreLots::new(Arc::clone(target), self.knowledge()?, Arc::clone(places));
+        Ok(Some(Arc::new(worker)))
+    }
+
     /// What settles undos of both kinds that an earlier rollback left in doubt.
-    pub(crate) fn with_undo_doubts(&self, engine: Engine) -> Engine {
-        let mut workers = vec![self.deleting(None, [])];
-        if let Some(Records { databases, .. }) = self.records() {
+    pub(crate) fn with_undo_doubts(&self, engine: Engine) -> Result<Engine, Error> {
+        let mut workers = vec![self.deleting(None, [])?];
+        if let Some(restoring) = self.restoring()? {
+            workers.push(restoring);
+        } else if let Some(Records { databases, .. }) = self.records() {
             let (target, layout) = (Arc::clone(&databases.target), Arc::clone(&databases.layout));
             workers.push(Arc::new(SettleUndos::new(target, layout)));
         }
-        self.with(engine, workers)
+        Ok(self.with(engine, workers))
     }
 
     /// What takes users back to `to`, after their rows: to `exported` by deleting the accounts
@@ -144,41 +182,47 @@ impl<'a> Workers<'a> {
         to: Stage,
         plan: Option<&Arc<RowPlan>>,
         forced: impl IntoIterator<Item = UnitId>,
-    ) -> Engine {
+    ) -> Result<Engine, Error> {
         let worker = match to {
-            Stage::Exported => self.deleting(plan, forced),
+            Stage::Exported => self.deleting(plan, forced)?,
             Stage::Created | Stage::Mapped | Stage::Imported | Stage::Verified => {
                 Arc::new(Passage::back(USER, to))
             }
         };
-        self.with(engine, vec![worker])
+        Ok(self.with(engine, vec![worker]))
     }
 
     fn deleting(
         &self,
         plan: Option<&Arc<RowPlan>>,
         forced: impl IntoIterator<Item = UnitId>,
-    ) -> Arc<dyn Transition> {
+    ) -> Result<Arc<dyn Transition>, Error> {
         let attached: Arc<dyn Attached> = match self.records() {
             None => Arc::new(Unattached),
             Some(Records { databases, target, .. }) => {
                 let (target, layout) = (Arc::clone(target), Arc::clone(&databases.layout));
-                Arc::new(TargetRows::new(target, layout, plan.cloned()))
+                if databases.places.is_some() {
+                    Arc::new(TargetRows::in_place(target, &layout, self.journal.reader()?)?)
+                } else {
+                    Arc::new(TargetRows::new(target, layout, plan.cloned()))
+                }
             }
         };
         let policy = self.config.users.policy();
-        Arc::new(DeleteUsers::new(self.writing.users(), policy, attached).forcing(forced))
+        Ok(Arc::new(DeleteUsers::new(self.writing.users(), policy, attached).forcing(forced)))
     }
 
-    /// What takes spans from `verified` to `imported`: nothing but the claim goes.
-    pub(crate) fn with_spans_unverified(&self, engine: Engine) -> Engine {
-        self.with(engine, vec![Arc::new(Passage::back(SPAN, Stage::Imported))])
+    /// What takes spans or lots from `verified` to `imported`: nothing but the claim goes.
+    pub(crate) fn with_rows_unverified(&self, engine: Engine) -> Engine {
+        let kind = carriers(self.config);
+        self.with(engine, vec![Arc::new(Passage::back(kind, Stage::Imported))])
     }
 
-    /// What takes every span back to where it stood before it was written, when its rows went
-    /// with the whole database.
-    pub(crate) fn with_spans_forgotten(&self, engine: Engine) -> Engine {
-        self.with(engine, vec![Arc::new(Passage::back(SPAN, Stage::Exported))])
+    /// What takes every span or lot back to where it stood before it was written, when its rows
+    /// went with the whole database.
+    pub(crate) fn with_rows_forgotten(&self, engine: Engine) -> Engine {
+        let kind = carriers(self.config);
+        self.with(engine, vec![Arc::new(Passage::back(kind, Stage::Exported))])
     }
 
     /// Adds workers, each by way of the wiring.

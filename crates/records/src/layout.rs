@@ -215,6 +215,20 @@ impl Layout {
         self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
     }
 
+    /// The same without the ids inside JSON.
+    #[must_use]
+    pub fn without_documents(&self) -> Self {
+        let mut layout = self.clone();
+        for form in layout
+            .tables
+            .iter_mut()
+            .flat_map(|table| table.primary.iter_mut().chain(&mut table.rowid))
+        {
+            form.ids.retain(|id| id.path.is_none());
+        }
+        layout
+    }
+
     /// How rows of this table travel when they are keyed so.
     pub fn form(&self, name: &str, keying: Keying) -> Option<&Form> {
         let table = self.table(name)?;

@@ -28,6 +28,7 @@ pub mod hostile;
 pub mod id_search;
 pub mod ids;
 pub mod import;
+pub mod in_place;
 mod json_edit;
 pub mod json_path;
 mod json_rows;

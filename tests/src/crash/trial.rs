@@ -57,6 +57,8 @@ impl fmt::Display for Trial {
             Databases::None => "none",
             Databases::Sqlite => "files",
             Databases::D1 => "d1",
+            Databases::InPlace => "in-place",
+            Databases::InPlaceD1 => "in-place-d1",
         })?;
         for (act, at) in &self.steps {
             write!(f, " {}", act.word())?;
@@ -76,7 +78,9 @@ impl FromStr for Trial {
         let databases = match words.next() {
             Some("files") => Databases::Sqlite,
             Some("d1") => Databases::D1,
-            other => return Err(format!("{other:?} is neither `files` nor `d1`")),
+            Some("in-place") => Databases::InPlace,
+            Some("in-place-d1") => Databases::InPlaceD1,
+            other => return Err(format!("{other:?} is not where rows can be")),
         };
         let step = |word: &str| {
             let (name, at) = word.split_once('@').map_or((word, None), |(n, at)| (n, Some(at)));

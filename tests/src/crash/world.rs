@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rehome_core::journal::check_replay;
+use rehome_emulator::d1::verifieddit;
 use rehome_emulator::seed::SeedUser;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -63,6 +64,7 @@ impl World {
                     ..SeedUser::with_email("own@crash.example")
                 },
             ],
+            lot_users: 3,
             place: memory(),
             ..Options::default()
         };
@@ -70,6 +72,13 @@ impl World {
         let (_, target) = stage.databases().expect("there are databases");
         let copy = stage.folder().join("before.sqlite");
         own_rows(&target, &copy);
+        if databases.in_place() {
+            // The judge is to know the rows that are not in the source.
+            std::fs::remove_file(&copy).expect("the copy can be made anew");
+            let alone = Connection::open(&copy).expect("the database opens");
+            alone.execute_batch(verifieddit::schema()).expect("the schema can be made");
+            alone.execute_batch(OWN_ROWS).expect("the target has rows of its own");
+        }
         let application = Application::start(stage.target(), &target, ANSWERED);
         let before = Snapshot::take(&stage.target(), &target);
         let judge = Judge { target_before: Some(copy), ..Judge::default() };

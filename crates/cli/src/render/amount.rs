@@ -48,6 +48,7 @@ pub(crate) fn kind(kind: &str) -> &str {
     match kind {
         "user" => "users",
         "span" => "spans of rows",
+        "lot" => "lots of users",
         other => other,
     }
 }

@@ -85,14 +85,16 @@ pub(crate) fn plan(plan: &PlanDoc, style: Style) -> String {
 }
 
 fn plan_tables(plan: &PlanDoc) -> String {
+    let in_place = plan.pins.get("records.mode").is_some_and(|mode| mode == "in-place");
     let ordered = plan.order.iter().filter_map(|name| plan.tables.get_key_value(name));
     let rest = plan.tables.iter().filter(|(name, _)| !plan.order.contains(name));
     let rows: Vec<_> = ordered
         .chain(rest)
         .map(|(name, table)| {
-            let mut row = vec![name.clone()];
-            row.extend(
-                [
+            let numbers = if in_place {
+                vec![table.rows, table.rewrite, table.equal]
+            } else {
+                vec![
                     table.rows,
                     table.insert,
                     table.equal,
@@ -101,12 +103,16 @@ fn plan_tables(plan: &PlanDoc) -> String {
                     table.held,
                     table.skipped,
                 ]
-                .map(amount::count),
-            );
+            };
+            let mut row = vec![name.clone()];
+            row.extend(numbers.into_iter().map(amount::count));
             row.push(table.id_columns.join(", "));
             row
         })
         .collect();
+    if in_place {
+        return table(&["table", "rows", "rewritten", "as they are", "ids in"], &[1, 2, 3], &rows);
+    }
     let header =
         ["table", "rows", "insert", "equal", "replace", "conflict", "held", "skipped", "ids in"];
     table(&header, &[1, 2, 3, 4, 5, 6, 7], &rows)

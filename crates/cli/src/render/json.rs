@@ -33,7 +33,8 @@ pub(crate) enum Event {
     },
     /// A page of a source was journaled.
     Exported {
-        /// What it holds: `user`, or `span` for rows.
+        /// What it holds: `user`, or `span` for rows, or `lot` for users whose rows are rewritten in
+        /// place.
         kind: String,
         /// Units that were new.
         new: u64,

@@ -278,6 +278,10 @@ impl Bars {
         if let Some(spans) = tally.kinds.get("span") {
             set(&self.rows, spans.at(Stage::Imported), spans.whole());
         }
+        if let Some(lots) = tally.kinds.get("lot") {
+            self.rows.set_prefix(amount::kind("lot").to_owned());
+            set(&self.rows, lots.at(Stage::Imported), lots.whole());
+        }
         if let Some((what, done, total)) = &tally.comparing {
             self.comparing.set_prefix(format!("= {what}"));
             set(&self.comparing, *done, total.unwrap_or(*done));

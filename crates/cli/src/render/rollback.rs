@@ -58,12 +58,15 @@ pub(crate) fn page(document: &RollbackDoc, style: Style) -> String {
                 let kept: u64 = rows.kept.values().sum();
                 [name.clone()]
                     .into_iter()
-                    .chain([rows.remove, rows.restore, rows.gone, kept].map(amount::count))
+                    .chain(
+                        [rows.remove, rows.restore, rows.rewrite, rows.gone, kept]
+                            .map(amount::count),
+                    )
                     .collect()
             })
             .collect();
-        let header = ["table", "removed", "given back", "gone already", "stay"];
-        text += &format!("\n{}\n", table(&header, &[1, 2, 3, 4], &rows));
+        let header = ["table", "removed", "given back", "ids put back", "gone already", "stay"];
+        text += &format!("\n{}\n", table(&header, &[1, 2, 3, 4, 5], &rows));
     }
     text += &refusals(document, style);
     text.trim_end().to_owned()

@@ -72,7 +72,7 @@ fn funnel(kind: &str, counts: &UnitCounts, expected: Option<u64>, style: Style) 
         ("imported", counts.imported),
         ("verified", counts.verified),
     ];
-    // Spans skip the stages that are about accounts.
+    // Spans and lots skip the stages that are about accounts.
     let stages = stages.into_iter().filter(|(name, _)| {
         kind == "user" || matches!(*name, "exported" | "imported" | "verified")
     });
@@ -122,18 +122,23 @@ fn aside(counts: &UnitCounts) -> u64 {
 }
 
 fn tables(status: &Status) -> String {
+    let in_place = status.units.contains_key("lot");
     let rows: Vec<_> = status
         .tables
         .iter()
         .map(|(name, counts)| {
             let waiting = match counts.waiting_spans {
                 0 => String::new(),
-                spans => format!("{} held or failed", amount::of(spans, "span")),
+                parts => {
+                    let part = if in_place { "lot" } else { "span" };
+                    format!("{} held or failed", amount::of(parts, part))
+                }
             };
             vec![name.clone(), amount::count(counts.rows), amount::count(counts.imported), waiting]
         })
         .collect();
-    table(&["table", "rows", "imported", ""], &[1, 2], &rows)
+    let arrived = if in_place { "rewritten" } else { "imported" };
+    table(&["table", "rows", arrived, ""], &[1, 2], &rows)
 }
 
 fn codes(status: &Status, style: Style) -> String {

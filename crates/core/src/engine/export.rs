@@ -1,4 +1,5 @@
-//! The lane that reads a source: a page, its units and its checkpoint in one commit, again.
+//! The lane that reads a source: a page, its units and its checkpoint in one commit, again. One
+//! that follows another source begins when that has come to its end.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::halt::Halt;
 use crate::journal::Change;
 use crate::progress::Progress;
 use crate::transition::Source;
+use crate::unit::Kind;
 
 /// Reads a source to its end, or until the run stops.
 pub(super) async fn run(
@@ -15,9 +17,28 @@ pub(super) async fn run(
     lane: usize,
     source: Arc<dyn Source>,
 ) -> Result<(), Halt> {
-    let result = pages(&shared, source.as_ref()).await;
+    let begins = match source.follows() {
+        Some(kind) => follow(&shared, &kind).await,
+        None => true,
+    };
+    let result = if begins { pages(&shared, source.as_ref()).await } else { Ok(()) };
+    if result.is_ok() && !shared.is_stopping() {
+        shared.unread.send_modify(|unread| {
+            unread.remove(&source.kind());
+        });
+    }
     shared.board.report(lane, Report::Over);
     result
+}
+
+/// Waits until the source of this kind is at its end; `false` when the run stops before.
+async fn follow(shared: &Shared, kind: &Kind) -> bool {
+    let mut unread = shared.unread.subscribe();
+    tokio::select! {
+        biased;
+        () = shared.stopping() => false,
+        over = unread.wait_for(|unread| !unread.contains(kind)) => over.is_ok(),
+    }
 }
 
 async fn pages(shared: &Shared, source: &dyn Source) -> Result<(), Halt> {

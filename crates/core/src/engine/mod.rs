@@ -29,6 +29,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ use crate::journal::{Change, Journal, Reader, Selection};
 use crate::progress::{Progress, Watcher};
 use crate::state::Event;
 use crate::transition::{Pass, Source, Transition, Way};
-use crate::unit::UnitId;
+use crate::unit::{Kind, UnitId};
 
 /// How a run behaves.
 #[derive(Clone, Debug)]
@@ -99,6 +100,8 @@ struct Shared {
     board: board::Board,
     trouble: perform::Trouble,
     orders: watch::Sender<Orders>,
+    /// Kinds whose source has not come to its end in this run.
+    unread: watch::Sender<BTreeSet<Kind>>,
     stop: Interrupt,
 }
 
@@ -173,6 +176,7 @@ impl Engine {
             board: board::Board::new(lanes),
             trouble: perform::Trouble::new(self.settings.patience),
             orders: watch::Sender::new(Orders { pass: Pass::Patient, round: 0 }),
+            unread: watch::Sender::new(self.sources.iter().map(|source| source.kind()).collect()),
             settings: self.settings.clone(),
             stop: Interrupt::default(),
         });

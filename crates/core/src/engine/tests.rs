@@ -3,6 +3,7 @@
 mod again;
 mod back;
 mod delays;
+mod following;
 mod last;
 mod lingering;
 mod losses;

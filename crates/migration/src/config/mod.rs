@@ -6,11 +6,13 @@
 
 mod conflict;
 mod d1;
+mod mode;
 mod place;
 mod rate;
 mod secret;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use serde::Deserialize;
 
 pub use conflict::OnConflictConfig;
 pub use d1::{D1Access, D1Database};
+pub use mode::RecordsMode;
 pub use rate::RateLimit;
 pub use secret::SecretRef;
 
@@ -217,15 +220,6 @@ impl UsersConfig {
     }
 }
 
-/// How rows are moved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RecordsMode {
-    /// From one database into another.
-    #[default]
-    Copy,
-}
-
 /// `[records]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -233,6 +227,9 @@ pub struct RecordsConfig {
     /// How rows are moved.
     #[serde(default)]
     pub mode: RecordsMode,
+    /// In place: how many users' rows are rewritten in one request; by what the database's indexes
+    /// allow without.
+    pub lot_users: Option<NonZeroUsize>,
     /// What to do with a row that names a user without a counterpart.
     #[serde(default)]
     pub on_unmapped: Unmapped,
@@ -319,28 +316,8 @@ impl Config {
                 "choose another name, or set `migration.journal`",
             );
         }
-        let both = (self.source.database.is_some(), self.target.database.is_some());
-        match (both, self.records.is_some()) {
-            ((true, true), true) | ((false, false), false) => {}
-            ((true, true), false) => {
-                return refuse(
-                    "there are two databases, but no `[records]`".into(),
-                    "add `[records]` with `[records.ids]`, or remove the databases",
-                );
-            }
-            ((false, false), true) => {
-                return refuse(
-                    "there is `[records]`, but no database".into(),
-                    "add `[source.database]` and `[target.database]`, or remove `[records]`",
-                );
-            }
-            ((source, _), _) => {
-                let missing = if source { "target" } else { "source" };
-                return refuse(
-                    format!("there is no `[{missing}.database]`"),
-                    "rows move from a source database into a target database: give both",
-                );
-            }
+        if let Err((message, hint)) = mode::judge(self) {
+            return refuse(message, hint);
         }
         for (place, kind) in self.records.iter().flat_map(|records| &records.ids) {
             if kind != rehome_clerk::USER.as_str() {

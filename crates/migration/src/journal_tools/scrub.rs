@@ -4,6 +4,7 @@ use rehome_clerk::USER;
 use rehome_core::Kind;
 use rehome_core::clock::Clock;
 use rehome_core::journal::{self, Kept, Reader};
+use rehome_records::in_place::LOT;
 use rehome_records::span::SPAN;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ledger;
+use crate::workers::carriers;
 
 /// `journal scrub --json`
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -39,7 +41,7 @@ pub fn unfinished(config: &Config) -> Result<Option<String>, Error> {
     let counts = reader.counts()?;
     let mut kinds = vec![USER];
     if config.records.is_some() {
-        kinds.push(SPAN);
+        kinds.push(carriers(config));
     }
     let (mut open, mut back, mut unread) = (0, 0, None);
     for kind in &kinds {
@@ -91,6 +93,10 @@ fn keep(kind: &Kind, data: &Value) -> Kept {
             "table": table, "keying": data["keying"], "lo": null, "hi": [], "rows": rows,
         });
         return Kept { label, data: kept };
+    }
+    if *kind == LOT {
+        // Numbers of units, and counts.
+        return Kept { label: None, data: data.clone() };
     }
     debug_assert!(*kind == USER, "a kind of which it was not decided what stays keeps nothing");
     Kept::default()

@@ -10,6 +10,7 @@ use rehome_clerk::undo::{Standing, judge};
 use rehome_core::journal::{Change, Journal, Reader, Selection};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Condition, Event, Failure, Knowledge as _, Stage, Unit, UnitId};
+use rehome_records::in_place::{self, LOT, Places};
 use rehome_records::undo::{PlanOptions, RowPlan};
 
 use super::{RollbackOptions, row_scratch};
@@ -75,7 +76,11 @@ impl Weighing<'_> {
                 taken_at: mark.taken.clone(),
             });
         } else if self.options.to < Stage::Imported {
-            weighed.rows = Some(self.rows(databases, folder, &mut weighed.document).await?);
+            let document = &mut weighed.document;
+            match &databases.places {
+                Some(places) => self.lots(databases, places, document).await?,
+                None => weighed.rows = Some(self.rows(databases, folder, document).await?),
+            }
         }
         Ok(weighed)
     }
@@ -192,6 +197,45 @@ impl Weighing<'_> {
         Ok(())
     }
 
+    /// Counts the rows whose ids would go back. Accounts that stay are known by now.
+    async fn lots(
+        &self,
+        databases: &Databases,
+        places: &Places,
+        document: &mut RollbackDoc,
+    ) -> Result<(), Error> {
+        let reader = self.reader()?;
+        let (mut after, mut done) = (UnitId(0), 0);
+        loop {
+            let lots = reader.with_effect(&LOT, None, after, 10)?;
+            let Some(last) = lots.last() else { return Ok(()) };
+            after = last.id;
+            for lot in &lots {
+                let back = in_place::weigh(databases.target.as_ref(), &reader, places, lot).await?;
+                for (table, rows) in back.rows {
+                    document.tables.entry(table).or_default().rewrite += rows;
+                }
+                for (table, rows) in back.restored {
+                    document.tables.entry(table).or_default().restore += rows;
+                }
+                if back.kept > 0 {
+                    refuse(document, || RefusalDoc {
+                        what: LOT.to_string(),
+                        key: lot.source_key.clone(),
+                        code: "rows_kept".to_owned(),
+                        message: format!(
+                            "the rows of {} users stay, because their accounts do",
+                            back.kept
+                        ),
+                    });
+                }
+                done += 1;
+                let what = "lots of users".to_owned();
+                self.watcher.note(&Progress::Verifying { what, done, total: None });
+            }
+        }
+    }
+
     /// Weighs every row that this migration wrote.
     async fn rows(
         &self,
@@ -223,6 +267,7 @@ impl Weighing<'_> {
             let back = RowsBack {
                 remove: counts.remove,
                 restore: counts.restore,
+                rewrite: 0,
                 gone: counts.gone,
                 left: counts.left,
                 kept: counts.kept,

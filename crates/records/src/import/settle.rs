@@ -1,7 +1,7 @@
 //! From `mapped` to `imported` for those whom rows name.
 //!
-//! There is nothing to do but to wait: until every span has been written, held or failed. Then a
-//! unit advances unless some held or failed span still owes it a row.
+//! There is nothing to do but to wait: until every span (or lot, in place) has been written, held
+//! or failed. Then a unit advances unless some held or failed one still owes it a row.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -20,20 +20,28 @@ const BATCH: usize = 500;
 /// Moves units of one kind to `imported` once all rows that name them are there.
 pub struct SettleMentions {
     kind: Kind,
+    carriers: Kind,
     knowledge: Arc<dyn Knowledge>,
 }
 
 impl SettleMentions {
-    /// A worker for units of `kind`.
+    /// A worker for units of `kind`, whose rows move in spans.
     pub fn new(kind: Kind, knowledge: Arc<dyn Knowledge>) -> Self {
-        Self { kind, knowledge }
+        Self { kind, carriers: SPAN, knowledge }
+    }
+
+    /// The same, where the rows move in units of another kind.
+    #[must_use]
+    pub fn carried_by(self, carriers: Kind) -> Self {
+        Self { carriers, ..self }
     }
 
     fn settle(&self, units: &[Unit], pass: Pass) -> Result<Vec<Prepared>, Halt> {
-        let settled = self.knowledge.settled(&SPAN, None, Stage::Imported)?;
+        let settled = self.knowledge.settled(&self.carriers, None, Stage::Imported)?;
         if pass == Pass::Patient && !settled {
             let wait = || {
-                Prepared::Wait(WaitFor::Settled { kind: SPAN, scope: None, stage: Stage::Imported })
+                let kind = self.carriers.clone();
+                Prepared::Wait(WaitFor::Settled { kind, scope: None, stage: Stage::Imported })
             };
             return Ok(units.iter().map(|_| wait()).collect());
         }
@@ -49,7 +57,7 @@ impl SettleMentions {
                 Prepared::Hold {
                     waits: vec![Wait {
                         code: "rows_held".to_owned(),
-                        kind: SPAN,
+                        kind: self.carriers.clone(),
                         key: None,
                         scope: None,
                         stage: Stage::Imported,

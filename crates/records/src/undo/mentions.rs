@@ -133,7 +133,6 @@ pub async fn mentions_of(
             };
             for chunk in chunks(names.iter(), target.limits().parameter) {
                 let table_name = form.target_table();
-                let on = chunk.matches("t", [name]);
                 let rest = if inside {
                     format!(
                         "FROM {table_name} AS t WHERE EXISTS (SELECT 1 FROM (SELECT DISTINCT \
@@ -141,7 +140,11 @@ pub async fn mentions_of(
                          WHERE instr(t.{name}, j.id) > 0)"
                     )
                 } else {
-                    format!("FROM json_each(?1) AS j CROSS JOIN {table_name} AS t ON {on}")
+                    // Without an index the table is read through once, not once an id.
+                    format!(
+                        "FROM {table_name} AS t WHERE t.{name} IN \
+                         (SELECT j.value->>0 FROM json_each(?1) AS j)"
+                    )
                 };
                 let columns = form.target.iter().map(|column| format!("t.{column}"));
                 asked.push((table, form, keying));

@@ -87,6 +87,24 @@ impl Knowledge for Memory {
             .collect())
     }
 
+    fn between(
+        &self,
+        kind: &Kind,
+        after: UnitId,
+        last: UnitId,
+        limit: usize,
+    ) -> Result<Vec<Known>, Error> {
+        let known = self.known.lock().unwrap();
+        let mut found: Vec<_> = known
+            .iter()
+            .filter(|((name, _), one)| name == kind.as_str() && one.id > after && one.id <= last)
+            .map(|(_, one)| one.clone())
+            .collect();
+        found.sort_by_key(|one| one.id);
+        found.truncate(limit);
+        Ok(found)
+    }
+
     fn claimants(
         &self,
         _kind: &Kind,

@@ -160,6 +160,36 @@ impl Knowledge for Reader {
         Ok(self.known(kind, target_keys, from)?.into_iter().collect())
     }
 
+    fn between(
+        &self,
+        kind: &Kind,
+        after: UnitId,
+        last: UnitId,
+        limit: usize,
+    ) -> Result<Vec<Known>, Error> {
+        let conn = self.lock();
+        let rows: Vec<_> = conn
+            .prepare_cached(
+                "SELECT u.id, u.source_key, u.target_key, u.origin, u.stage, u.condition, ''
+                 FROM unit u WHERE u.id > ?2 AND u.id <= ?3 AND +u.kind = ?1
+                 ORDER BY u.id LIMIT ?4",
+            )
+            .and_then(|mut statement| {
+                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+                let values = params![kind.as_str(), after.0, last.0, limit];
+                statement.query_map(values, known_from_row)?.collect::<Result<_, _>>()
+            })
+            .map_err(Error::sqlite("read a range of units"))?;
+        let selected = self.selected(&conn, kind, &rows)?;
+        rows.into_iter()
+            .map(|(mut known, stage, condition, _)| {
+                known.state = state_from_columns(stage, &condition)?;
+                known.selected = selected.as_ref().is_none_or(|ids| ids.contains(&known.id));
+                Ok(known)
+            })
+            .collect()
+    }
+
     fn claimants(
         &self,
         kind: &Kind,

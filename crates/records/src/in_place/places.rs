@@ -1,0 +1,265 @@
+//! Where ids stand in the one database, and how SQL asks for them there.
+//!
+//! Tables come with those that refer before those that are referred to, and within a table the
+//! referring columns first: when the key of a row changes, nothing points at its old value any
+//! more, so whatever the schema says of ON UPDATE finds nothing to do.
+
+use std::collections::BTreeMap;
+
+use rehome_core::{Halt, Kind};
+
+use crate::database::{ReadDatabase, Select};
+use crate::json_path::{JsonPath, Segment};
+use crate::layout::{Form, Keying, Layout, TableLayout};
+use crate::value::Value;
+
+/// The ids that a question is about, bound to `?1` as a JSON array of strings.
+const SOUGHT: &str = "(SELECT j.value FROM json_each(?1) AS j)";
+
+/// A column that holds ids.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Which column of the form.
+    pub(super) column: usize,
+    /// The column as SQL needs it.
+    pub(super) name: String,
+    /// `table.column`, as a person knows it.
+    pub(super) label: String,
+    /// Where inside the column's JSON; none when the column is the id.
+    pub(super) paths: Vec<JsonPath>,
+    /// Whether rows are found by it without reading the table through.
+    pub(super) indexed: bool,
+}
+
+impl Place {
+    /// Whether ids stand inside JSON.
+    pub(super) fn is_document(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
+    /// The condition that the row called `alias` holds one of the sought ids here.
+    pub(super) fn holds(&self, alias: &str) -> String {
+        self.holds_one_of(alias, SOUGHT)
+    }
+
+    fn holds_one_of(&self, alias: &str, sought: &str) -> String {
+        let name = format!("{alias}.{}", self.name);
+        if !self.is_document() {
+            // The first finds rows through an index; the second is exact, whatever the collation.
+            return format!("({name} IN {sought} AND ({name} COLLATE BINARY) IN {sought})");
+        }
+        // A question about a text that is not JSON would be an error.
+        let text =
+            format!("CASE WHEN typeof({name}) = 'text' AND json_valid({name}) THEN {name} END");
+        let at: Vec<_> =
+            self.paths.iter().map(|path| found_at(&text, path.segments(), 0, sought)).collect();
+        format!("({})", at.join(" OR "))
+    }
+}
+
+/// The condition that the JSON `text` has one of the sought ids as a string at these steps. The
+/// same strings are meant as by `json_edit`, but for a member that stands twice in an object: here
+/// the first counts.
+fn found_at(text: &str, steps: &[Segment], depth: usize, sought: &str) -> String {
+    let plain = steps.iter().take_while(|step| **step != Segment::Every).count();
+    let (here, beyond) = steps.split_at(plain);
+    let here = Value::text(path_of(here)).to_sql();
+    let Some((_, rest)) = beyond.split_first() else {
+        return format!("json_extract({text}, {here}) IN {sought}");
+    };
+    let each = format!("e{depth}");
+    let inner = if rest.is_empty() {
+        format!("{each}.type = 'text' AND {each}.atom IN {sought}")
+    } else {
+        let deeper = format!("CASE WHEN {each}.type IN ('array', 'object') THEN {each}.value END");
+        found_at(&deeper, rest, depth + 1, sought)
+    };
+    format!(
+        "(json_type({text}, {here}) IN ('array', 'object') AND EXISTS \
+         (SELECT 1 FROM json_each({text}, {here}) AS {each} WHERE {inner}))"
+    )
+}
+
+/// Steps as SQLite writes them.
+fn path_of(steps: &[Segment]) -> String {
+    let mut path = "$".to_owned();
+    for step in steps {
+        path += &match step {
+            Segment::Key(key) if key.contains('"') => format!(".{key}"),
+            Segment::Key(key) => format!(".\"{key}\""),
+            Segment::Index(index) => format!("[{index}]"),
+            Segment::Every => continue,
+        };
+    }
+    path
+}
+
+/// The places of one table.
+#[derive(Clone, Debug)]
+pub(super) struct TablePlaces {
+    /// The table's name.
+    pub(super) table: String,
+    /// Its rows, by the key that outlives other people's work on the file.
+    pub(super) form: Form,
+    /// Which key that is.
+    pub(super) keying: Keying,
+    /// The places, in the order in which they are rewritten: documents first, because their rows
+    /// are found by keys that hold ids themselves.
+    pub(super) places: Vec<Place>,
+}
+
+impl TablePlaces {
+    /// The condition that the row called `alias` holds one of the sought ids anywhere.
+    pub(super) fn holds(&self, alias: &str) -> String {
+        let all: Vec<_> = self.places.iter().map(|place| place.holds(alias)).collect();
+        all.join(" OR ")
+    }
+}
+
+/// Every place of a database in which ids of one kind stand.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// What the ids name.
+    pub(super) kind: Kind,
+    /// Tables that refer before tables that are referred to.
+    pub(super) tables: Vec<TablePlaces>,
+}
+
+impl Places {
+    /// The places of `kind` in a database whose `layout` was made of its schema on both sides.
+    ///
+    /// # Errors
+    /// When the database cannot be read; [`Halt::Refused`] when a table's rows cannot be told
+    /// apart.
+    pub async fn read(
+        database: &dyn ReadDatabase,
+        layout: &Layout,
+        kind: &Kind,
+    ) -> Result<Self, Halt> {
+        let indexed = leading_columns(database, layout).await?;
+        let mut tables = Vec::new();
+        for table in layout.tables.iter().rev() {
+            let Some((form, keying)) = form_of(table) else {
+                return Err(Halt::Refused {
+                    message: format!("{} has no key by which its rows are told apart", table.name),
+                    hint: "give it a primary key, or exclude it".to_owned(),
+                });
+            };
+            let places = places(form, kind, indexed.get(&table.name));
+            if !places.is_empty() {
+                let (table, form) = (table.name.clone(), form.clone());
+                tables.push(TablePlaces { table, form, keying, places });
+            }
+        }
+        Ok(Self { kind: kind.clone(), tables })
+    }
+
+    /// Whether every place is found by an index; otherwise each question reads a table through.
+    pub fn all_indexed(&self) -> bool {
+        self.each().all(|(_, place)| place.indexed)
+    }
+
+    /// Every place with its table.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&TablePlaces, &Place)> {
+        self.tables.iter().flat_map(|table| table.places.iter().map(move |place| (table, place)))
+    }
+
+    /// How many rows of each table hold one of these ids, in one request.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn count(
+        &self,
+        database: &dyn ReadDatabase,
+        ids: &[&str],
+    ) -> Result<BTreeMap<String, u64>, Halt> {
+        let sought = serde_json::json!(ids).to_string();
+        let questions = self
+            .tables
+            .iter()
+            .map(|table| {
+                let from =
+                    format!("FROM {} AS t WHERE {}", table.form.target_table(), table.holds("t"));
+                Select::new(["count(*)"], from).with(sought.clone())
+            })
+            .collect::<Vec<_>>();
+        if questions.is_empty() || ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let answers = database.select(questions).await?;
+        let number = |rows: &crate::database::Rows| {
+            let value = rows.first().and_then(|row| row.first()).and_then(Value::as_integer);
+            value.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
+        };
+        Ok(self
+            .tables
+            .iter()
+            .map(|one| one.table.clone())
+            .zip(answers.iter().map(number))
+            .collect())
+    }
+}
+
+/// By what rows are told apart that are to be found again in another run: the primary key, when
+/// it is whole, because a file may be compacted meanwhile and then numbers its rows anew.
+fn form_of(table: &TableLayout) -> Option<(&Form, Keying)> {
+    let primary = table.primary.as_ref().map(|form| (form, Keying::Primary));
+    let rowid = table.rowid.as_ref().map(|form| (form, Keying::Rowid));
+    if table.primary_may_be_null { rowid.or(primary) } else { primary.or(rowid) }
+}
+
+fn places(form: &Form, kind: &Kind, indexed: Option<&Vec<String>>) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
+    for id in form.ids.iter().filter(|id| id.kind == *kind) {
+        let same = places
+            .iter_mut()
+            .find(|place| place.column == id.column && place.is_document() == id.path.is_some());
+        if let Some(place) = same {
+            place.paths.extend(id.path.clone());
+            continue;
+        }
+        let (Some(name), Some(plain)) = (form.target.get(id.column), form.names.get(id.column))
+        else {
+            continue;
+        };
+        let leads = indexed
+            .is_some_and(|columns| columns.iter().any(|column| column.eq_ignore_ascii_case(plain)));
+        places.push(Place {
+            column: id.column,
+            name: name.clone(),
+            label: format!("{}.{plain}", form.target_table),
+            paths: id.path.clone().into_iter().collect(),
+            indexed: leads && id.path.is_none(),
+        });
+    }
+    let refers =
+        |place: &Place| form.parents.iter().any(|parent| parent.columns.contains(&place.column));
+    places.sort_by_key(|place| match (place.is_document(), refers(place)) {
+        (true, _) => 0,
+        (false, true) => 1,
+        (false, false) => 2,
+    });
+    places
+}
+
+/// For each table the columns that some whole index begins with.
+async fn leading_columns(
+    database: &dyn ReadDatabase,
+    layout: &Layout,
+) -> Result<BTreeMap<String, Vec<String>>, Halt> {
+    let names: Vec<_> = layout.tables.iter().map(|table| table.name.as_str()).collect();
+    let question = Select::new(
+        ["l.value", "x.name"],
+        "FROM json_each(?1) AS l, pragma_index_list(l.value) AS i, \
+         pragma_index_xinfo(i.name) AS x WHERE i.partial = 0 AND x.seqno = 0 AND x.key = 1",
+    );
+    let question = question.with(serde_json::json!(names).to_string());
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in database.select(vec![question]).await?.pop().unwrap_or_default() {
+        let text = |index: usize| row.get(index).and_then(Value::as_str).map(str::to_owned);
+        if let (Some(table), Some(column)) = (text(0), text(1)) {
+            found.entry(table).or_default().push(column);
+        }
+    }
+    Ok(found)
+}
