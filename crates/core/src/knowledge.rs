@@ -71,6 +71,19 @@ pub trait Knowledge: Send + Sync {
         aliases: &[String],
     ) -> Result<HashMap<String, Vec<Known>>, journal::Error>;
 
+    /// Where the source of this kind has come to (see [`crate::Page::cursor`]); `None` before its
+    /// first page.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn cursor(&self, kind: &Kind) -> Result<Option<serde_json::Value>, journal::Error>;
+
+    /// The target keys of all units of a kind that have one. For kinds in which few do.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn target_keys(&self, kind: &Kind) -> Result<Vec<String>, journal::Error>;
+
     /// Whether the source of this kind has been read to its end.
     ///
     /// # Errors

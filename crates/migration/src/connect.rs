@@ -16,6 +16,7 @@ use rehome_records::d1::{D1Config, D1Reader, D1Writer, LOCAL_RATE, RATE};
 use rehome_records::ids::IdColumns;
 use rehome_records::in_place::{self, Places};
 use rehome_records::layout::Layout;
+use rehome_records::rekey::KeyColumns;
 use rehome_records::schema::{self, Schema, Selection};
 use rehome_records::sqlite::{OpenError, SqliteReader, SqliteWriter};
 use rehome_records::{ReadDatabase, WriteDatabase};
@@ -198,6 +199,21 @@ impl Remotes {
                     .collect::<Vec<_>>()
                     .join(", "),
             );
+            // Where keys move, the entries speak of keys that are not those of the source; and by
+            // which references was decided with the first row.
+            let rekeyed: Vec<&str> = databases
+                .layout
+                .tables
+                .iter()
+                .filter(|table| table.rekeyed().is_some())
+                .map(|table| table.name.as_str())
+                .collect();
+            if !rekeyed.is_empty() {
+                pins.insert("rekeyed tables".to_owned(), rekeyed.join(", "));
+                if !records.references.is_empty() {
+                    pins.insert("records.references".to_owned(), word(&records.references));
+                }
+            }
         }
         Setup { name: config.migration.name.clone(), pins }
     }
@@ -384,7 +400,10 @@ async fn databases(
             .into_iter()
             .map(finding::schema)
             .collect();
-    let ids = match IdColumns::resolve(&records.ids, &source_schema) {
+    let (mut from, mut to) = (source_schema.clone(), target_schema);
+    let wrong = schema::declare(&records.references, &mut from, &mut to);
+    findings.extend(wrong.into_iter().map(finding::schema));
+    let ids = match IdColumns::resolve(&records.ids, &from) {
         Ok(ids) => ids,
         Err(errors) => {
             findings.extend(errors.iter().map(finding::id_column));
@@ -392,7 +411,9 @@ async fn databases(
         }
     };
     let conflicts = records.on_conflict.conflicts();
-    let layout = Layout::new(&source_schema, &target_schema, &ids).with_conflicts(&conflicts);
+    let (keys, found) = KeyColumns::resolve(&conflicts, &from, &to, &ids);
+    findings.extend(found.into_iter().map(finding::schema));
+    let layout = Layout::new(&from, &to, &ids).with_conflicts(&conflicts).with_keys(&keys);
     let unknown = conflicts.tables.keys().filter(|name| source_schema.table(name).is_none());
     findings.extend(unknown.map(|name| finding::no_such_table("on_conflict", name)));
     let layout = Arc::new(layout);

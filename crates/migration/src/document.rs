@@ -401,6 +401,9 @@ pub struct TablePlan {
     /// In place: rows in which ids would be rewritten. Those without any count as `equal`.
     #[serde(default)]
     pub rewrite: u64,
+    /// By how much its keys would move, when they get new ones (`rekey`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys_move_by: Option<i64>,
     /// Some of the conflicts, in words.
     pub conflicts: Vec<String>,
     /// Columns whose ids would be rewritten.

@@ -161,13 +161,13 @@ async fn rows(
     if let Some(places) = &databases.places {
         return rows_in_place(databases, places, records, reader, watcher).await;
     }
-    let planned = rehome_records::plan::plan(
+    let planned = Box::pin(rehome_records::plan::plan(
         Arc::clone(&databases.source),
         Arc::clone(&databases.target),
         Arc::clone(reader) as Arc<dyn Knowledge>,
         Arc::clone(&databases.layout),
         records.policy(),
-    )
+    ))
     .await?;
     let counts = row_counts(databases).await?;
     let mut tables = BTreeMap::new();
@@ -185,6 +185,7 @@ async fn rows(
             held: table.held,
             skipped: table.skipped,
             rewrite: 0,
+            keys_move_by: table.moved,
             conflicts: table.examples,
             id_columns,
         };

@@ -84,7 +84,8 @@ impl<'a> Workers<'a> {
                 let source = Arc::clone(&databases.source);
                 let kinds = (source.identity().kind, databases.target.identity().kind);
                 let spans = SpanSource::new(source, Arc::clone(&databases.layout))
-                    .sized(SpanSize::between(kinds.0, kinds.1));
+                    .sized(SpanSize::between(kinds.0, kinds.1))
+                    .moving_beyond(Arc::clone(&databases.target));
                 Ok(engine.source(Arc::new(spans.with_rows(portions.rows))))
             }
             Some(_) | None => Ok(engine),

@@ -15,6 +15,7 @@ use crate::graph::{CopyOrder, copy_order};
 use crate::ids::IdColumns;
 use crate::json_path::JsonPath;
 use crate::policy::{Conflicts, OnConflict};
+use crate::rekey::KeyColumns;
 use crate::schema::{Schema, Table, Trigger};
 
 /// By what the rows of a table are told apart.
@@ -38,7 +39,20 @@ pub struct IdAt {
     pub kind: Kind,
 }
 
-/// A foreign key of the target among the columns that travel.
+/// A key of a table that gets new keys, among the columns that travel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyAt {
+    /// Which column.
+    pub column: usize,
+    /// Whose key it is, as the source spells it.
+    pub table: String,
+    /// Whether it is the row's own.
+    pub own: bool,
+    /// Whether a foreign key leads there (or it is the row's own); otherwise somebody said so.
+    pub enforced: bool,
+}
+
+/// A foreign key of the target, or a declared reference, among the columns that travel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ParentAt {
     /// The child's columns.
@@ -53,6 +67,8 @@ pub struct ParentAt {
     pub circle: bool,
     /// Whether the reference can be left NULL for a while.
     pub nullable: bool,
+    /// Whether the database holds to it; otherwise it may lead nowhere.
+    pub enforced: bool,
 }
 
 /// A foreign key of another table of the target that refers to this one.
@@ -95,6 +111,8 @@ pub struct Form {
     pub counter: Option<i64>,
     /// What becomes of a row whose place is taken.
     pub on_conflict: OnConflict,
+    /// Keys of tables that get new ones.
+    pub keys: Vec<KeyAt>,
 }
 
 impl Form {
@@ -114,6 +132,7 @@ impl Form {
             triggers: Vec::new(),
             counter: None,
             on_conflict: OnConflict::default(),
+            keys: Vec::new(),
         }
     }
 
@@ -125,6 +144,11 @@ impl Form {
     /// The key's columns of the target, as SQL needs them.
     pub fn target_key(&self) -> Vec<String> {
         pick(&self.target, &self.key)
+    }
+
+    /// Whether its rows get new keys of their own.
+    pub fn rekeyed(&self) -> bool {
+        self.keys.iter().any(|key| key.own)
     }
 
     /// The source table as SQL needs it.
@@ -157,6 +181,11 @@ pub struct TableLayout {
 }
 
 impl TableLayout {
+    /// How its rows travel, when they get new keys of their own.
+    pub fn rekeyed(&self) -> Option<&Form> {
+        self.primary.iter().chain(&self.rowid).find(|form| form.rekeyed())
+    }
+
     /// What becomes of a row whose place is taken.
     pub fn on_conflict(&self) -> OnConflict {
         self.primary
@@ -205,6 +234,35 @@ impl Layout {
             let policy = conflicts.of(&table.name);
             for form in table.primary.iter_mut().chain(&mut table.rowid) {
                 form.on_conflict = policy;
+            }
+        }
+        self
+    }
+
+    /// The same with new keys for the tables that `keys` names.
+    #[must_use]
+    pub fn with_keys(mut self, keys: &KeyColumns) -> Self {
+        for table in &mut self.tables {
+            let rowid = table.rowid.iter_mut().map(|form| (form, Keying::Rowid));
+            let primary = table.primary.iter_mut().map(|form| (form, Keying::Primary));
+            for (form, keying) in rowid.chain(primary) {
+                for key in keys.of(&table.name) {
+                    // Found from the end, because a column may be called `rowid` without being it.
+                    let column = match (&key.column, keying) {
+                        (Some(name), _) => form.names.iter().rposition(|one| one == name),
+                        (None, Keying::Rowid) => Some(0),
+                        (None, Keying::Primary) => None,
+                    };
+                    form.keys.extend(column.map(|column| KeyAt {
+                        column,
+                        table: key.of.clone(),
+                        own: key.own,
+                        enforced: key.enforced,
+                    }));
+                    if key.counted {
+                        form.counter = Some(form.counter.unwrap_or(0));
+                    }
+                }
             }
         }
         self
@@ -297,6 +355,7 @@ impl Context<'_> {
                         .iter()
                         .map(|c| quote_name(c))
                         .collect(),
+                    enforced: reference.enforced,
                     carried: self.source.table(&reference.parent).is_some()
                         && self.target.table(&reference.parent).is_some(),
                     circle: self.order.together(&to.name, &reference.parent),

@@ -36,6 +36,7 @@ pub mod layout;
 pub mod plan;
 pub mod policy;
 mod quiet;
+pub mod rekey;
 mod resolve;
 pub mod rewrite;
 pub mod schema;

@@ -38,6 +38,8 @@ pub struct TablePlan {
     pub skipped: u64,
     /// Hold something other than JSON where ids inside JSON were declared; carried as they are.
     pub unreadable: u64,
+    /// By how much its keys would move, when they get new ones.
+    pub moved: Option<i64>,
     /// Some conflicts, in words.
     pub examples: Vec<String>,
 }
@@ -63,7 +65,13 @@ pub async fn plan(
         .iter()
         .map(|table| TablePlan { table: table.name.clone(), ..TablePlan::default() })
         .collect();
-    let surveyor = Surveyor { source, target, knowledge, layout, policy: policy.into() };
+    let guess = Some(Arc::default());
+    let surveyor = Surveyor { source, target, knowledge, layout, policy: policy.into(), guess };
+    for (table, shift) in surveyor.moves().await?.shifts {
+        if let Some(plan) = plans.iter_mut().find(|plan| plan.table == table) {
+            plan.moved = Some(shift.by);
+        }
+    }
     let mut cursor = None;
     loop {
         let page = spans.next_page(cursor).await?;

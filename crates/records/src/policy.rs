@@ -60,6 +60,9 @@ pub enum OnConflict {
     Skip,
     /// Ours takes its place; the earlier row is journaled first, and a rollback gives it back.
     Replace,
+    /// All rows of the table get new keys, beyond those of the target, and whatever refers to them
+    /// follows (see [`crate::rekey`]). A value that must be unique besides the key fails.
+    Rekey,
 }
 
 /// [`OnConflict`] for every table.

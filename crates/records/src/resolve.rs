@@ -4,7 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use rehome_core::{Condition, Halt, Kind, Knowledge, Known, Stage, UnitId};
 
-use crate::rewrite::Mention;
+use crate::layout::Form;
+use crate::rekey::Moves;
+use crate::rewrite::{Mention, rewrite};
+use crate::value::Value;
 
 /// What has become of one unit.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,9 +30,18 @@ pub(crate) struct Resolved {
     all: HashMap<Mention, Resolution>,
     /// The mentions that are mapped, as [`crate::rewrite::rewrite`] takes them.
     pub(crate) targets: HashMap<Mention, String>,
+    /// Where the keys of tables go that get new ones.
+    pub(crate) moves: Moves,
 }
 
 impl Resolved {
+    /// The row with every id and every key exchanged of which it is known for what.
+    pub(crate) fn rewrite(&self, form: &Form, row: &[Value]) -> Vec<Value> {
+        let mut row = rewrite(form, row, &self.targets);
+        self.moves.apply(form, &mut row);
+        row
+    }
+
     pub(crate) fn of(&self, mention: &Mention) -> &Resolution {
         self.all.get(mention).unwrap_or(&Resolution::Unknown)
     }

@@ -7,12 +7,14 @@
 //! carried, and which follow by themselves, is told in `virtuals`.
 
 mod compare;
+mod declared;
 mod read;
 mod sql;
 mod triggers;
 mod virtuals;
 
 pub use compare::{Finding, Severity, compare};
+pub use declared::declare;
 pub use read::read;
 pub use triggers::Trigger;
 pub use virtuals::TextIndex;
@@ -80,6 +82,8 @@ pub struct ForeignKey {
     pub parent_columns: Vec<String>,
     /// What happens to the child when the parent row is deleted.
     pub on_delete: Action,
+    /// Whether the database holds to it; otherwise a person has declared it (see [`declare`]).
+    pub enforced: bool,
 }
 
 /// A table whose rows can be carried.

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::database::{DatabaseKind, ReadDatabase, Rows, Select};
 use crate::layout::{Form, Keying, Layout, TableLayout};
+use crate::rekey::{self, Relocated, Shift, Shifts};
 use crate::value::Value;
 
 /// The kind of unit that a range of rows is.
@@ -74,6 +75,9 @@ struct Cursor {
     /// where to look for newcomers.
     #[serde(default)]
     ends: Option<Vec<Place>>,
+    /// How far the keys of tables move, decided before the first of their rows is written.
+    #[serde(default, skip_serializing_if = "Shifts::is_empty")]
+    shifts: Shifts,
 }
 
 /// A place in one table.
@@ -90,7 +94,7 @@ impl Cursor {
     /// Where a later reading begins that looks for rows behind the last ones.
     fn again(self) -> Self {
         let place = self.end(0);
-        Self { table: 0, place, ends: self.ends }
+        Self { table: 0, place, ..self }
     }
 
     /// Where a table ended when it was read last.
@@ -190,12 +194,13 @@ pub struct SpanSource {
     database: Arc<dyn ReadDatabase>,
     layout: Arc<Layout>,
     size: SpanSize,
+    target: Option<Arc<dyn ReadDatabase>>,
 }
 
 impl SpanSource {
     /// The spans of every table of `layout`, in copy order.
     pub fn new(database: Arc<dyn ReadDatabase>, layout: Arc<Layout>) -> Self {
-        Self { database, layout, size: SpanSize::SMALL }
+        Self { database, layout, size: SpanSize::SMALL, target: None }
     }
 
     /// The same with spans of this size.
@@ -209,6 +214,28 @@ impl SpanSource {
     pub fn with_rows(self, rows: usize) -> Self {
         let rows = rows.clamp(1, self.size.rows.max(1));
         Self { size: SpanSize { rows, ..self.size }, ..self }
+    }
+
+    /// The same, deciding first by how much the keys of tables move that get new ones in `target`.
+    #[must_use]
+    pub fn moving_beyond(self, target: Arc<dyn ReadDatabase>) -> Self {
+        Self { target: Some(target), ..self }
+    }
+
+    /// Decides what the cursor does not say yet. What it says was promised to rows that may be
+    /// written, and stays.
+    async fn decide(&self, shifts: &mut Shifts) -> Result<(), Halt> {
+        let undecided =
+            |table: &TableLayout| table.rekeyed().is_some() && !shifts.contains_key(&table.name);
+        if let Some(target) = &self.target
+            && self.layout.tables.iter().any(undecided)
+        {
+            let new = rekey::shifts(&self.layout, self.database.as_ref(), target.as_ref()).await?;
+            for (table, shift) in new {
+                shifts.entry(table).or_insert(shift);
+            }
+        }
+        Ok(())
     }
 
     async fn ask(&self, query: Select) -> Result<Rows, Halt> {
@@ -291,11 +318,17 @@ impl SpanSource {
         let mut cursor = match cursor {
             Some(json) => serde_json::from_value(json)
                 .map_err(|error| Halt::Bug(format!("the cursor of spans: {error}")))?,
-            None => Cursor { table: 0, place: Place::default(), ends: Some(Vec::new()) },
+            None => Cursor {
+                table: 0,
+                place: Place::default(),
+                ends: Some(Vec::new()),
+                shifts: Shifts::new(),
+            },
         };
         if cursor.table >= self.layout.tables.len() && cursor.ends.is_some() {
             cursor = cursor.again();
         }
+        self.decide(&mut cursor.shifts).await?;
         let mut units = Vec::new();
         let mut done = false;
         while units.len() < SPANS {
@@ -319,7 +352,13 @@ impl SpanSource {
                     let lo = cursor.place.last.take();
                     let hi = key_to_json(&hi);
                     let number = cursor.place.number;
-                    units.push(exported(table, keying, number, lo, hi.clone(), rows)?);
+                    let mut unit = exported(table, keying, number, lo, hi.clone(), rows)?;
+                    if let Some(shift) = cursor.shifts.get(&table.name)
+                        && holds_last(&unit, shift)?
+                    {
+                        unit.aliases.push(last_of(&table.name));
+                    }
+                    units.push(unit);
                     cursor.place.last = Some(hi);
                 }
                 None => cursor.turn(),
@@ -327,6 +366,16 @@ impl SpanSource {
         }
         Ok(Page { units, cursor: json!(cursor), done, total: None })
     }
+}
+
+/// The alias of the span that holds the last row of a rekeyed table.
+pub(crate) fn last_of(table: &str) -> String {
+    format!("last of {table}")
+}
+
+fn holds_last(unit: &Exported, shift: &Shift) -> Result<bool, Halt> {
+    let span = SpanData::deserialize(&unit.data).map_err(|error| Halt::Bug(error.to_string()))?;
+    Ok(Relocated::span(&span, 0)?.is_some_and(|range| range.holds(shift.last)))
 }
 
 fn exported(

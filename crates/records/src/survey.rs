@@ -7,25 +7,30 @@
 
 mod alike;
 mod displace;
+mod left_out;
 mod parents;
 mod removed;
 mod strangers;
 mod yielded;
 
+pub(crate) use displace::KEY_TAKEN;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rehome_core::{Halt, Kind, Knowledge, Stage, Unit};
+use tokio::sync::OnceCell;
 
 use crate::database::ReadDatabase;
 use crate::import::digests::RowDigest;
 use crate::import::summary::SpanDone;
 use crate::import::{Prior, Replaced};
-use crate::layout::{Form, Layout, pick};
+use crate::layout::{Form, Layout, TableLayout, pick};
 use crate::policy::{OnConflict, RowPolicy, Unmapped};
+use crate::rekey::{self, Moves, Shifts};
 use crate::resolve::{Resolution, Resolved, resolve};
-use crate::rewrite::{Mention, mentions, rewrite};
-use crate::span::SpanData;
+use crate::rewrite::{Mention, mentions};
+use crate::span::{SPAN, SpanData};
 use crate::target_rows::{Existing, existing};
 use crate::undo::SpanEffect;
 use crate::value::Value;
@@ -137,6 +142,7 @@ impl Planned {
 }
 
 /// A span's rows as the source has them, and what is known of those they name.
+#[derive(Clone)]
 pub(crate) struct Draft {
     pub(crate) form: Form,
     pub(crate) rows: Vec<(Vec<Value>, Vec<Mention>)>,
@@ -160,6 +166,9 @@ pub(crate) struct Surveyor {
     pub(crate) knowledge: Arc<dyn Knowledge>,
     pub(crate) layout: Arc<Layout>,
     pub(crate) policy: RowPolicy,
+    /// How far keys would move, for those who only look before the journal says so; `None` for
+    /// those who write, to whom only the journal's word counts.
+    pub(crate) guess: Option<Arc<OnceCell<Shifts>>>,
 }
 
 /// What earlier attempts at the same span tell.
@@ -198,6 +207,16 @@ impl Past {
     /// The intent, when something of it may have been written.
     fn meant(&self) -> Option<&Prior> {
         self.prior.as_ref().filter(|_| !self.void)
+    }
+
+    /// By how much the span moved on its own, or that it did not, once something of it may be in
+    /// the target; `None` while it can go anywhere.
+    pub(crate) fn moved(&self) -> Option<Option<i64>> {
+        if let Some(prior) = self.meant() {
+            return Some(prior.moved);
+        }
+        let left = self.effect.as_ref().filter(|left| !left.inserted.is_empty())?;
+        Some(left.done.moved)
     }
 
     /// Whether a row of this key, equal to ours, was put there by us.
@@ -279,8 +298,8 @@ impl Surveyor {
                 (row, named)
             })
             .collect();
-        let all = rows.iter().flat_map(|(_, named)| named.iter().cloned());
-        let resolved = resolve(self.knowledge.as_ref(), all)?;
+        let all: Vec<Mention> = rows.iter().flat_map(|(_, named)| named.iter().cloned()).collect();
+        let resolved = self.resolve(all).await?;
         Ok(Draft { form, rows, resolved })
     }
 
@@ -294,7 +313,7 @@ impl Surveyor {
         let Draft { form, rows, resolved } = draft;
         let mut planned = Vec::with_capacity(rows.len());
         for (source, named) in rows {
-            let row = rewrite(&form, &source, &resolved.targets);
+            let row = resolved.rewrite(&form, &source);
             let fate = self.unmapped(&named, &resolved, purpose)?.unwrap_or(Fate::Insert);
             planned.push(Planned {
                 key: pick(&row, &form.key),
@@ -333,6 +352,40 @@ impl Surveyor {
         }
         planned.extend(self.removed(&form, &planned, past, purpose).await?);
         Ok(planned)
+    }
+
+    /// Asks the journal about all whom rows name, and where keys go.
+    pub(crate) async fn resolve(
+        &self,
+        mentions: impl IntoIterator<Item = Mention> + Send,
+    ) -> Result<Resolved, Halt> {
+        let mut resolved = resolve(self.knowledge.as_ref(), mentions)?;
+        resolved.moves = self.moves().await?;
+        Ok(resolved)
+    }
+
+    /// Where the keys of tables go that get new ones.
+    pub(crate) async fn moves(&self) -> Result<Moves, Halt> {
+        let rekeyed: Vec<&TableLayout> =
+            self.layout.tables.iter().filter(|table| table.rekeyed().is_some()).collect();
+        if rekeyed.is_empty() {
+            return Ok(Moves::default());
+        }
+        let cursor = self.knowledge.cursor(&SPAN)?;
+        let mut shifts = cursor.map(rekey::of_cursor).transpose()?.unwrap_or_default();
+        if let Some(table) = rekeyed.iter().find(|table| !shifts.contains_key(&table.name)) {
+            let Some(guess) = &self.guess else {
+                let message = format!("the journal does not say how far {} moves", table.name);
+                return Err(Halt::Bug(message));
+            };
+            let (source, target) = (self.source.as_ref(), self.target.as_ref());
+            let guessed =
+                guess.get_or_try_init(|| rekey::shifts(&self.layout, source, target)).await?;
+            for (table, shift) in guessed {
+                shifts.entry(table.clone()).or_insert(*shift);
+            }
+        }
+        Moves::new(shifts, &self.knowledge.target_keys(&SPAN)?)
     }
 
     /// What the policy says when somebody whom the row names is not mapped. Whoever a person took

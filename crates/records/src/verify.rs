@@ -23,7 +23,6 @@ use crate::import::digests::RowDigest;
 use crate::layout::{Form, Layout, pick};
 use crate::policy::{OnConflict, Removed, RowPolicy, Unmapped};
 use crate::resolve::Resolution;
-use crate::rewrite::rewrite;
 use crate::span::{SpanData, SpanSize, SpanSource};
 use crate::survey::{Past, Purpose, Surveyor, differing, show_key};
 use crate::target_rows::under_keys;
@@ -149,7 +148,9 @@ impl RowAudit {
         layout: Arc<Layout>,
         policy: impl Into<RowPolicy>,
     ) -> Self {
-        let surveyor = Surveyor { source, target, knowledge, layout, policy: policy.into() };
+        let guess = Some(Arc::default());
+        let policy = policy.into();
+        let surveyor = Surveyor { source, target, knowledge, layout, policy, guess };
         Self { surveyor, written: None }
     }
 
@@ -248,7 +249,7 @@ impl RowAudit {
         if self.surveyor.policy.removed == Removed::Delete {
             let rows = draft.rows.iter();
             let here: HashSet<Vec<Value>> = rows
-                .map(|(row, _)| rewrite(&draft.form, row, &draft.resolved.targets))
+                .map(|(row, _)| draft.resolved.rewrite(&draft.form, row))
                 .map(|row| pick(&row, &draft.form.key))
                 .collect();
             moved.removed = past.written().filter(|(key, _)| !here.contains(*key)).count() as u64;
@@ -263,7 +264,7 @@ impl RowAudit {
             let left_out = named.iter().any(|one| *resolved.of(one) == Resolution::TakenOut);
             match (unmapped, self.surveyor.policy.unmapped) {
                 (None, _) | (Some(_), Unmapped::Keep) => {
-                    expected.push((source.clone(), rewrite(form, source, &resolved.targets)));
+                    expected.push((source.clone(), resolved.rewrite(form, source)));
                 }
                 (Some(_), Unmapped::Skip) => report.skipped += 1,
                 (Some(_), Unmapped::Hold) if left_out => report.skipped += 1,
@@ -385,7 +386,7 @@ impl RowAudit {
             return Ok(found);
         }
         for parent in &form.parents {
-            found.extend(self.surveyor.left_out(form, parent, rows, Purpose::Import).await?);
+            found.extend(self.surveyor.left_out(parent, rows, Purpose::Import).await?);
         }
         Ok(found)
     }

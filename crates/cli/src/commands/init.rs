@@ -149,10 +149,16 @@ exclude = ["d1_migrations"]
 # leave_ids = ["audit.message"]
 
 # A row whose key or unique value the target has already, with other content: fail (a person looks
-# at it), skip (the target's row stays) or replace (ours takes its place; a rollback gives it back).
+# at it), skip (the target's row stays), replace (ours takes its place; a rollback gives it back) or
+# rekey (all rows of the table get new keys, and whatever refers to them follows).
 # [records.on_conflict]
 # default = "fail"
 # "settings" = "replace"
+# "posts" = "rekey"
+#
+# References that no foreign key declares: from a column to a table.
+# [records.references]
+# "comments.post_id" = "posts"
 
 # Where ids of users stand. Columns that point at one of these by a foreign key follow by themselves;
 # `rehome plan` finds what was forgotten, and a run is refused until it is named.

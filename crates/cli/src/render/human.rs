@@ -63,6 +63,9 @@ pub(crate) fn plan(plan: &PlanDoc, style: Style) -> String {
     if !plan.tables.is_empty() {
         text += &format!("\n{}\n", plan_tables(plan));
         for (name, table) in &plan.tables {
+            if let Some(by) = table.keys_move_by {
+                text += &format!("  {} {name}: every key moves by {by}\n", style.bold("rekey"));
+            }
             for conflict in &table.conflicts {
                 text += &format!("  {} {name}: {conflict}\n", style.yellow("conflict"));
             }

@@ -239,6 +239,9 @@ pub struct RecordsConfig {
     /// What to do with a row that was carried and that the source has no more.
     #[serde(default)]
     pub on_removed: Removed,
+    /// References that no foreign key declares: from `table.column` to a table.
+    #[serde(default)]
+    pub references: BTreeMap<String, String>,
     /// Only these tables.
     pub tables: Option<Vec<String>>,
     /// Not these tables.

@@ -59,6 +59,11 @@ fn mistakes_are_shown_where_they_stand() {
             "[records.ids]",
             "[records.on_conflict]\nposts = \"overwrite\"\n[records.ids]",
         ),
+        (
+            "bad_reference",
+            "[records.ids]",
+            "[records.references]\n\"a.b\" = [\"posts\"]\n[records.ids]",
+        ),
         ("bad_database", "kind = \"sqlite\"\npath = \"source.sqlite\"", "kind = \"oracle\""),
     ] {
         assert!(GOOD.contains(from), "{name}");
@@ -70,11 +75,15 @@ fn mistakes_are_shown_where_they_stand() {
 
 #[test]
 fn conflicts_are_decided_by_table() {
-    let wanted = "[records.on_conflict]\ndefault = \"skip\"\nPosts = \"replace\"\n[records.ids]";
+    let wanted = "[records.on_conflict]\ndefault = \"skip\"\nPosts = \"replace\"\n\
+                  threads = \"rekey\"\n[records.references]\n\
+                  \"replies.thread\" = \"threads\"\n[records.ids]";
     let records = parse(&GOOD.replace("[records.ids]", wanted)).unwrap().records.unwrap();
     let conflicts = records.on_conflict.conflicts();
     assert_eq!(conflicts.of("posts"), OnConflict::Replace);
     assert_eq!(conflicts.of("users"), OnConflict::Skip);
+    assert_eq!(conflicts.of("threads"), OnConflict::Rekey);
+    assert_eq!(records.references["replies.thread"], "threads");
     let conflicts = parse(GOOD).unwrap().records.unwrap().on_conflict.conflicts();
     assert_eq!(conflicts.of("posts"), OnConflict::Fail);
 }

@@ -19,7 +19,7 @@ use rehome_core::clock::Clock;
 use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
 use rehome_core::journal::{Change, Detail, Journal, Reader, Vacancy};
 use rehome_core::progress::Watcher;
-use rehome_core::{Event, Knowledge, Origin, Stage, Unit, UnitId};
+use rehome_core::{Event, Halt, Knowledge, Origin, Stage, Unit, UnitId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -84,11 +84,34 @@ impl Rebuilt {
     }
 }
 
+/// Rows under new keys cannot be told from the target's own without the journal that moved them: they
+/// would come a second time.
+fn refuse_moved_keys(remotes: &Remotes) -> Result<(), Error> {
+    let tables = remotes.databases.iter().flat_map(|databases| &databases.layout.tables);
+    let moved: Vec<&str> =
+        tables.filter(|table| table.rekeyed().is_some()).map(|table| table.name.as_str()).collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Halt(Halt::Refused {
+        message: format!(
+            "only the lost journal knows by how much the keys of {} were moved (`rekey`); rows that \
+             have arrived would come a second time",
+            moved.join(", ")
+        ),
+        hint:
+            "restore the target to the moment before (a copy, or D1's Time Travel) and begin anew; \
+               or exclude those tables"
+                .to_owned(),
+    }))
+}
+
 /// Makes a journal from both sides, beside its place. `since` (Unix milliseconds) is when the lost
 /// migration began, if accounts made since then are to count as created. `None` when interrupted.
 ///
 /// # Errors
-/// [`Error::RowsStay`] for a `since` where rows belong to the migration;
+/// [`Error::RowsStay`] for a `since` where rows belong to the migration; [`Halt::Refused`] where
+/// keys were moved;
 /// [`rehome_core::journal::Error::Exists`] when there is a journal; when a remote cannot be read.
 pub async fn rebuild(
     config: &Config,
@@ -106,6 +129,7 @@ pub async fn rebuild(
     let vacancy = Vacancy::claim(&path)?;
     let remotes = Remotes::connect(config, keys, &clock).await?;
     run::refuse(&remotes)?;
+    refuse_moved_keys(&remotes)?;
     let mode = config.wiring().journal();
     let journal =
         Journal::open_with(vacancy.made(), &remotes.setup(config), Arc::clone(&clock), mode)?;

@@ -105,6 +105,9 @@ pub struct Intent {
     /// Rows that make room, by this or an earlier intent of the span.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
+    /// By how much the keys of the span move, when not with their table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<i64>,
 }
 
 /// What an earlier intent of the same span says about its rows.
@@ -114,6 +117,7 @@ pub(crate) struct Prior {
     pub(crate) left: HashSet<Vec<Value>>,
     pub(crate) open: HashSet<Vec<Value>>,
     pub(crate) replaced: Vec<Replaced>,
+    pub(crate) moved: Option<i64>,
     /// The same rows, as they stood.
     room: HashSet<Vec<Value>>,
 }
@@ -136,6 +140,7 @@ impl Prior {
             left: intent.left.to_set()?,
             open: intent.open.to_set()?,
             replaced: intent.replaced,
+            moved: intent.moved,
         }))
     }
 

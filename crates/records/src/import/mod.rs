@@ -9,6 +9,7 @@
 mod apply;
 pub(crate) mod digests;
 mod intent;
+pub(crate) mod placed;
 mod settle;
 pub(crate) mod statements;
 pub(crate) mod summary;
@@ -40,9 +41,10 @@ use crate::database::{ReadDatabase, WriteDatabase};
 use crate::layout::{Form, Layout};
 use crate::policy::RowPolicy;
 use crate::span::{SPAN, SpanData, key_to_json};
-use crate::survey::{Fate, Past, Planned, Purpose, Surveyor};
+use crate::survey::{Fate, Past, Planned, Surveyor};
 use crate::value::Value;
 use digests::RowDigest;
+use placed::Placed;
 use statements::{Ours, Way, WriteRow};
 
 /// Writes spans of rows: `exported` to `imported`.
@@ -86,7 +88,14 @@ impl ImportSpans {
     ) -> Self {
         let reader: Arc<dyn ReadDatabase> = Arc::clone(&target) as Arc<dyn ReadDatabase>;
         Self {
-            surveyor: Surveyor { source, target: reader, knowledge, layout, policy: policy.into() },
+            surveyor: Surveyor {
+                source,
+                target: reader,
+                knowledge,
+                layout,
+                policy: policy.into(),
+                guess: None,
+            },
             target,
             concurrency: concurrency.max(1),
             attempts: Mutex::new(HashMap::new()),
@@ -132,6 +141,11 @@ impl ImportSpans {
         {
             return Ok(Prepared::Wait(wait));
         }
+        if pass == Pass::Patient
+            && let Some(wait) = self.last_rows_first(unit, &span)?
+        {
+            return Ok(Prepared::Wait(wait));
+        }
         let draft = self.surveyor.draft(&span).await?;
         if pass == Pass::Patient {
             for kind in draft.resolved.unknown_kinds() {
@@ -145,11 +159,16 @@ impl ImportSpans {
         }
         let attempt = self.attempt(unit);
         let past = Past::of(unit, unit.intent_void || attempt.void)?;
-        let form = draft.form.clone();
-        let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
-        let rows = writes(&planned);
+        let Placed { form, planned, moved } = self.placed(&span, draft, &past).await?;
+        let mut rows = writes(&planned);
+        if form.rekeyed() && form.counter.is_none() {
+            // Where a span takes several requests, the largest keys come first, as they do among
+            // spans: the target's own next row stands above them.
+            rows.reverse();
+        }
         let repeated = past.meant_or(!rows.is_empty());
-        let done = summary::done(&form, &planned, &past, repeated)?;
+        let mut done = summary::done(&form, &planned, &past, repeated)?;
+        placed::note(&mut done, moved.as_ref())?;
         if rows.is_empty() {
             return Ok(match done.rest {
                 None => {
@@ -163,7 +182,8 @@ impl ImportSpans {
                 }
             });
         }
-        let intent = Self::intent(&form, &planned, &past);
+        let moved = moved.map(|range| range.by);
+        let intent = Self::intent(&form, &planned, &past, moved);
         Ok(Prepared::Effect {
             intent,
             payload: Box::new(Payload {
@@ -176,7 +196,12 @@ impl ImportSpans {
         })
     }
 
-    fn intent(form: &Form, planned: &[Planned], past: &Past) -> serde_json::Value {
+    fn intent(
+        form: &Form,
+        planned: &[Planned],
+        past: &Past,
+        moved: Option<i64>,
+    ) -> serde_json::Value {
         let keys = |wanted: &dyn Fn(&Planned) -> bool| {
             KeySet::new(planned.iter().filter(|plan| wanted(plan)).map(|plan| &plan.key))
         };
@@ -223,15 +248,15 @@ impl ImportSpans {
                 }
             }
         }
-        json!(Intent { table: form.target_table.clone(), insert, existed, left, open, replaced })
+        let table = form.target_table.clone();
+        json!(Intent { table, insert, existed, left, open, replaced, moved })
     }
 
     async fn probe_one(&self, unit: &Unit) -> Result<Probed, Halt> {
         let span = SpanData::of(unit)?;
         let draft = self.surveyor.draft(&span).await?;
         let past = Past::of(unit, false)?;
-        let form = draft.form.clone();
-        let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
+        let Placed { form, planned, moved } = self.placed(&span, draft, &past).await?;
         let ours = |plan: &Planned| plan.fate == Fate::Equal { ours: true } && !past.knows(plan);
         // A write is atomic: when no row stands as it would have left it, it left no trace, and
         // what is in its place was put there by somebody else (a webhook, most likely).
@@ -248,13 +273,16 @@ impl ImportSpans {
             self.remember(unit, Some(Attempt { void: !some, races }));
             if some {
                 let mut done = summary::done(&form, &there, &past, true)?;
+                placed::note(&mut done, moved.as_ref())?;
                 done.rest = None;
                 return Ok(Probed::Part(done));
             }
             return Ok(Probed::Absent);
         }
         self.remember(unit, None);
-        Ok(Probed::Done(summary::done(&form, &planned, &past, true)?))
+        let mut done = summary::done(&form, &planned, &past, true)?;
+        placed::note(&mut done, moved.as_ref())?;
+        Ok(Probed::Done(done))
     }
 }
 

@@ -243,7 +243,7 @@ pub(crate) fn settled(form: &Form, chunk: &Chunk) -> Vec<Statement> {
         chunk,
     )];
     for parent in &form.parents {
-        if parent.columns.len() != parent.parent_columns.len() {
+        if !parent.enforced || parent.columns.len() != parent.parent_columns.len() {
             continue;
         }
         let child = pick(&form.target, &parent.columns);

@@ -36,6 +36,9 @@ pub(crate) struct SpanDone {
     /// Keys of earlier rows whose place an undo has cleared, and which are not back yet.
     #[serde(default, skip_serializing_if = "KeySet::is_empty")]
     pub(crate) waiting: KeySet,
+    /// By how much the keys of the span moved, when not with their table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) moved: Option<i64>,
     /// How many rows were there before, equal.
     pub(crate) equal: u64,
     /// How many took the place of others.
@@ -210,6 +213,10 @@ pub(crate) fn failure(failed: &[Failed]) -> Option<Failure> {
         "row_conflict" => {
             "decide which of the two rows is right: remove or change the one in the target, or say \
              `skip` or `replace` for the table in [records.on_conflict]; then `rehome retry`"
+        }
+        "key_taken" => {
+            "move or remove the row in the target that has taken the key since rows around it were \
+             written, then `rehome retry`"
         }
         "parent_missing" => {
             "add the missing row, clear the reference, or carry the table that it is in, then \

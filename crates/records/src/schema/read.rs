@@ -264,6 +264,7 @@ fn foreign_keys(keys: &Rows, name: &str, tables: &[Table]) -> Vec<ForeignKey> {
                         "CASCADE" | "SET NULL" | "SET DEFAULT" => Action::Change,
                         _ => Action::Refuse,
                     },
+                    enforced: true,
                 },
             ));
         }

@@ -31,6 +31,9 @@ pub(super) struct Verdict {
     pub(super) fate: Fate,
 }
 
+/// The code of a row whose new key is taken; its span may go elsewhere while nothing of it is there.
+pub(crate) const KEY_TAKEN: &str = "key_taken";
+
 /// A row's number, the row with its key, and the rows with one of its unique values.
 pub(super) type Contest = (usize, Option<Vec<Value>>, Vec<Vec<Value>>);
 
@@ -65,6 +68,17 @@ impl Surveyor {
             .collect();
         let have_own = self.own_rows(form, &wanted).await?;
 
+        // With new keys a row whose key is taken may go elsewhere.
+        let keyed: HashSet<usize> = contests
+            .iter()
+            .filter(|_| form.rekeyed())
+            .filter(|(number, same, _)| {
+                let key = planned.get(*number).map(|plan| &plan.key);
+                key.zip(same.as_ref()).is_some_and(|(key, there)| !past.was_ours(key, there))
+            })
+            .map(|(number, _, _)| *number)
+            .collect();
+
         let mut verdicts = Vec::new();
         let mut displaced: Vec<(usize, Vec<Vec<Value>>)> = Vec::new();
         for (number, same, rivals) in contests {
@@ -97,7 +111,9 @@ impl Surveyor {
                 decided = Some(conflict(form, plan, there, Some(why)));
             } else if let Some(theirs) = in_the_way.iter().find(|row| owner_of(row).is_none()) {
                 match form.on_conflict {
-                    OnConflict::Fail => decided = Some(conflict(form, plan, theirs, None)),
+                    OnConflict::Fail | OnConflict::Rekey => {
+                        decided = Some(conflict(form, plan, theirs, None));
+                    }
                     OnConflict::Skip => decided = Some(left_out(form, plan, &in_the_way)),
                     OnConflict::Replace => {
                         if let (Some(there), [_]) = (&same, in_the_way.as_slice())
@@ -144,6 +160,13 @@ impl Surveyor {
                 (_, _, _) => Fate::Displace { earlier: rows },
             };
             verdicts.push(Verdict { number, fate });
+        }
+        for verdict in &mut verdicts {
+            if let (Fate::Failed { code, .. }, true) =
+                (&mut verdict.fate, keyed.contains(&verdict.number))
+            {
+                *code = KEY_TAKEN;
+            }
         }
         Ok(verdicts)
     }

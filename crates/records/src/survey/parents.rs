@@ -9,23 +9,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use futures::future::BoxFuture;
 use rehome_core::{Halt, Stage};
 
+use super::left_out::GENERATIONS;
 use super::strangers::{Reference, held};
 use super::{Fate, Planned, Purpose, Surveyor, index_by, show_key};
-use crate::database::Select;
-use crate::json_rows::chunks;
-use crate::layout::{Form, Keying, ParentAt, pick};
-use crate::policy::{OnConflict, Unmapped};
-use crate::resolve::resolve;
-use crate::rewrite::mentions;
+use crate::layout::{Form, ParentAt, pick};
 use crate::span::SPAN;
 use crate::target_rows::{Existing, missing_parents, take_number};
 use crate::value::Value;
-
-/// How many generations are followed to find out why a parent was left out.
-pub(super) const GENERATIONS: usize = 16;
 
 impl Surveyor {
     pub(super) async fn parents(
@@ -53,14 +45,27 @@ impl Surveyor {
                     .filter_map(|n| planned.get(*n).map(|plan| plan.source.clone()))
                     .collect();
                 let dangling = self.dangling(form, parent, &rows).await?;
-                let skipped = self.left_out(form, parent, &rows, Purpose::Import).await?;
+                // One that leads nowhere leads to nothing that could be left out.
+                let (places, leading): (Vec<usize>, Vec<Vec<Value>>) = rows
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(place, _)| !dangling.contains(place))
+                    .unzip();
+                let skipped: BTreeSet<usize> = self
+                    .left_out(parent, &leading, Purpose::Import)
+                    .await?
+                    .into_iter()
+                    .filter_map(|n| places.get(n).copied())
+                    .collect();
                 for (place, number) in numbers.into_iter().enumerate() {
                     settled.insert((number, index));
                     let Some(plan) = planned.get_mut(number) else {
                         continue;
                     };
                     let reference = show_key(&pick(&plan.row, &parent.columns));
-                    if dangling.contains(&place) || !parent.carried {
+                    if dangling.contains(&place) && !parent.enforced {
+                        // It leads nowhere in the source either, and nothing forbids that.
+                    } else if dangling.contains(&place) || !parent.carried {
                         plan.fate = Fate::Failed {
                             code: "parent_missing",
                             message: format!(
@@ -150,115 +155,6 @@ impl Surveyor {
             }
         }
         Ok(found)
-    }
-
-    /// Which of these rows of the source refer to a parent that is left out.
-    pub(crate) async fn left_out(
-        &self,
-        form: &Form,
-        parent: &ParentAt,
-        rows: &[Vec<Value>],
-        purpose: Purpose,
-    ) -> Result<BTreeSet<usize>, Halt> {
-        let some_are = self.policy.unmapped != Unmapped::Keep
-            || self.layout.tables.iter().any(|table| table.on_conflict() == OnConflict::Skip);
-        if !parent.carried || !some_are {
-            return Ok(BTreeSet::new());
-        }
-        self.skipped_above(form, parent, rows, purpose, GENERATIONS).await
-    }
-
-    fn skipped_above<'a>(
-        &'a self,
-        form: &'a Form,
-        parent: &'a ParentAt,
-        rows: &'a [Vec<Value>],
-        purpose: Purpose,
-        generations: usize,
-    ) -> BoxFuture<'a, Result<BTreeSet<usize>, Halt>> {
-        Box::pin(async move {
-            let mut skipped = BTreeSet::new();
-            let above = self
-                .layout
-                .form(&parent.table, Keying::Primary)
-                .or_else(|| self.layout.form(&parent.table, Keying::Rowid));
-            let (Some(above), Some(generations)) = (above, generations.checked_sub(1)) else {
-                return Ok(skipped);
-            };
-            let references: Vec<_> = rows.iter().map(|row| pick(row, &parent.columns)).collect();
-            // Only what names somebody or leads further up is read; contents may be large.
-            let telling = |column: usize| {
-                above.ids.iter().any(|id| id.column == column)
-                    || above.parents.iter().any(|parent| parent.columns.contains(&column))
-            };
-            let read: Vec<String> = above
-                .source
-                .iter()
-                .enumerate()
-                .map(|(n, name)| if telling(n) { format!("t.{name}") } else { "NULL".to_owned() })
-                .collect();
-            let mut queries = Vec::new();
-            let mut starts = Vec::new();
-            for chunk in chunks(references.iter(), self.source.limits().parameter) {
-                let on = chunk.matches("t", &parent.parent_columns);
-                let columns = std::iter::once("j.key".to_owned()).chain(read.iter().cloned());
-                starts.push((chunk.rows.start..chunk.rows.end).collect::<Vec<_>>());
-                queries.push(
-                    Select::new(
-                        columns,
-                        format!(
-                            "FROM json_each(?1) AS j CROSS JOIN {} AS t ON {on}",
-                            above.source_table()
-                        ),
-                    )
-                    .with(chunk.json),
-                );
-            }
-            let mut parents: Vec<(usize, Vec<Value>)> = Vec::new();
-            if queries.is_empty() {
-                return Ok(skipped);
-            }
-            for (numbers, answer) in starts.into_iter().zip(self.source.select(queries).await?) {
-                for mut row in answer {
-                    if let Some(number) = take_number(&mut row, &numbers) {
-                        parents.push((number, row));
-                    }
-                }
-            }
-            let named = parents.iter().flat_map(|(_, row)| mentions(above, row));
-            let resolved = resolve(self.knowledge.as_ref(), named)?;
-            let mut open = Vec::new();
-            for (number, row) in parents {
-                let named = mentions(above, &row);
-                if self.unmapped(&named, &resolved, purpose)? == Some(Fate::Skipped) {
-                    skipped.insert(number);
-                } else {
-                    open.push((number, row));
-                }
-            }
-            if above.on_conflict == OnConflict::Skip {
-                let of: Vec<_> =
-                    open.iter().filter_map(|(n, _)| references.get(*n).cloned()).collect();
-                let yielded = self.yielded(above, parent, &of, purpose).await?;
-                skipped
-                    .extend(yielded.iter().filter_map(|n| open.get(*n).map(|(number, _)| *number)));
-            }
-            for grandparent in &above.parents {
-                let rows: Vec<_> = open.iter().map(|(_, row)| row.clone()).collect();
-                if rows.is_empty() || !grandparent.carried {
-                    continue;
-                }
-                let up =
-                    self.skipped_above(above, grandparent, &rows, purpose, generations).await?;
-                skipped.extend(up.iter().filter_map(|n| open.get(*n).map(|(number, _)| *number)));
-            }
-            tracing::debug!(
-                table = form.table,
-                skipped = skipped.len(),
-                "rows left out with their parents"
-            );
-            Ok(skipped)
-        })
     }
 }
 

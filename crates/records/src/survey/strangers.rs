@@ -13,14 +13,13 @@ use rehome_core::{Halt, Stage};
 
 use super::alike::same_thing;
 use super::displace::completes;
-use super::parents::GENERATIONS;
+use super::left_out::GENERATIONS;
 use super::{Fate, Past, Planned, Purpose, Surveyor};
 use crate::database::{ReadDatabase, Select, quote_name};
 use crate::json_rows::chunks;
 use crate::layout::{Form, Keying, ParentAt, pick};
 use crate::policy::OnConflict;
-use crate::resolve::resolve;
-use crate::rewrite::{mentions, rewrite};
+use crate::rewrite::mentions;
 use crate::span::SPAN;
 use crate::target_rows::{existing, take_number};
 use crate::value::Value;
@@ -60,7 +59,7 @@ impl Surveyor {
                 .iter()
                 .map(|plan| (pick(&plan.source, &parent.columns), pick(&plan.row, &parent.columns)))
                 .collect();
-            let skipped = self.left_out(form, parent, &rows, Purpose::Plan).await?;
+            let skipped = self.left_out(parent, &rows, Purpose::Plan).await?;
             let strange = self.strangers(parent, &references, Purpose::Plan, GENERATIONS).await?;
             for (place, number) in numbers.into_iter().enumerate() {
                 if let Some(plan) = planned.get_mut(number) {
@@ -164,13 +163,13 @@ impl Surveyor {
                 .await?
                 .into_iter()
                 .collect();
-        let named = ours.iter().flat_map(|(_, row)| mentions(above, row));
-        let resolved = resolve(self.knowledge.as_ref(), named)?;
+        let named: Vec<_> = ours.iter().flat_map(|(_, row)| mentions(above, row)).collect();
+        let resolved = self.resolve(named).await?;
         let mut strange = BTreeSet::new();
         let mut differ: Vec<(usize, Planned)> = Vec::new();
         let mut absent: Vec<(usize, Vec<Value>, Vec<Value>)> = Vec::new();
         for (place, source) in ours {
-            let row = rewrite(above, &source, &resolved.targets);
+            let row = resolved.rewrite(above, &source);
             match there.get(&place) {
                 None => absent.push((place, source, row)),
                 Some(there) if *there == row || completes(above, there, &row) => {}

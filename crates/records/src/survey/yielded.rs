@@ -11,8 +11,7 @@ use super::parents::positions;
 use super::strangers::{Reference, of_t, under};
 use super::{Fate, Past, Planned, Purpose, Surveyor};
 use crate::layout::{Form, ParentAt, pick};
-use crate::resolve::resolve;
-use crate::rewrite::{mentions, rewrite};
+use crate::rewrite::mentions;
 use crate::target_rows::existing;
 use crate::value::Value;
 
@@ -42,14 +41,12 @@ impl Surveyor {
             let from: Vec<_> = lot.iter().map(|one| one.0.clone()).collect();
             let source = self.source.as_ref();
             let found = under(source, &above.table, parent, &of_t(&above.source), &from).await?;
-            let resolved = resolve(
-                self.knowledge.as_ref(),
-                found.iter().flat_map(|(_, row)| mentions(above, row)),
-            )?;
+            let named: Vec<_> = found.iter().flat_map(|(_, row)| mentions(above, row)).collect();
+            let resolved = self.resolve(named).await?;
             let mut places = Vec::new();
             let mut plans = Vec::new();
             for (place, source) in found {
-                let row = rewrite(above, &source, &resolved.targets);
+                let row = resolved.rewrite(above, &source);
                 let plan = Planned::of(above, source, row, Fate::Insert);
                 // One that waits for somebody was not judged yet.
                 if self.unmapped(&plan.mentions, &resolved, purpose)?.is_none() {

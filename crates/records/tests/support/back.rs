@@ -21,6 +21,7 @@ use rehome_records::import::ImportSpans;
 use rehome_records::layout::Layout;
 use rehome_records::plan::{TablePlan, plan};
 use rehome_records::policy::{Conflicts, OnConflict, Unmapped};
+use rehome_records::rekey::KeyColumns;
 use rehome_records::schema::{self, Selection};
 use rehome_records::span::{SPAN, SpanSource};
 use rehome_records::sqlite::{SqliteReader, SqliteWriter};
@@ -100,6 +101,7 @@ pub(crate) struct Yard {
     pub(crate) limits: Option<Limits>,
     pub(crate) writes: u64,
     pub(crate) conflicts: Conflicts,
+    pub(crate) references: BTreeMap<String, String>,
     /// Whether time stands still but for waiting; not with a network in between.
     paused: bool,
     open: Open,
@@ -171,6 +173,7 @@ impl Yard {
             limits: None,
             writes: 0,
             conflicts: Conflicts::default(),
+            references: BTreeMap::new(),
             paused: true,
             open,
         }
@@ -221,11 +224,11 @@ impl Yard {
         .unwrap();
     }
 
-    /// What a plan of all tables foretells, by a journal in which everybody is mapped.
+    /// What a plan of all tables foretells, by what the journal knows.
     pub(crate) fn foretell(&mut self) -> BTreeMap<String, TablePlan> {
         self.live_through(async |yard, source, target| {
             let layout = yard.layout(source.as_ref(), target.as_ref()).await;
-            let knowledge = Arc::new(yard.reader()) as Arc<dyn Knowledge>;
+            let knowledge = Arc::new(yard.journal().reader().unwrap()) as Arc<dyn Knowledge>;
             let plans = plan(source, target, knowledge, layout, Unmapped::Hold).await.unwrap();
             plans.into_iter().map(|plan| (plan.table.clone(), plan)).collect()
         })
@@ -240,11 +243,15 @@ impl Yard {
     }
 
     async fn layout(&self, source: &dyn ReadDatabase, target: &dyn ReadDatabase) -> Arc<Layout> {
-        let from = schema::read(source, &Selection::default()).await.unwrap();
+        let mut from = schema::read(source, &Selection::default()).await.unwrap();
         let all = Selection { tables: None, exclude: Vec::new() };
-        let to = schema::read(target, &all).await.unwrap();
+        let mut to = schema::read(target, &all).await.unwrap();
         let ids = IdColumns::resolve(&self.ids, &from).unwrap();
-        Arc::new(Layout::new(&from, &to, &ids).with_conflicts(&self.conflicts))
+        let wrong = schema::declare(&self.references, &mut from, &mut to);
+        assert_eq!(wrong, []);
+        let (keys, _) = KeyColumns::resolve(&self.conflicts, &from, &to, &ids);
+        let layout = Layout::new(&from, &to, &ids).with_conflicts(&self.conflicts);
+        Arc::new(layout.with_keys(&keys))
     }
 
     /// One run of the process, which may die on the way. Says whether it lived.
@@ -320,6 +327,7 @@ impl Yard {
         run(Engine::new(Arc::clone(&journal), Arc::new(Unwatched), doubts)
             .transition(Arc::new(undone)))
         .await;
+        let beyond = Arc::clone(&target) as Arc<dyn ReadDatabase>;
         let map = MapAll { adopted: self.adopted.clone(), failing: self.failing.clone() };
         let import = ImportSpans::new(
             Arc::clone(&source),
@@ -342,7 +350,10 @@ impl Yard {
             let engine =
                 Engine::new(Arc::clone(&journal), Arc::new(Unwatched), Settings::default())
                     .source(Arc::new(Users(self.users.clone())))
-                    .source(Arc::new(SpanSource::new(Arc::clone(&source), Arc::clone(&layout))))
+                    .source(Arc::new(
+                        SpanSource::new(Arc::clone(&source), Arc::clone(&layout))
+                            .moving_beyond(Arc::clone(&beyond)),
+                    ))
                     .transition(Arc::clone(&map) as Arc<dyn Transition>)
                     .transition(Arc::clone(&import) as Arc<dyn Transition>);
             run(engine).await;

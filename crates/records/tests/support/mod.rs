@@ -113,6 +113,14 @@ impl Knowledge for Memory {
         Ok(HashMap::new())
     }
 
+    fn cursor(&self, _kind: &Kind) -> Result<Option<serde_json::Value>, Error> {
+        Ok(None)
+    }
+
+    fn target_keys(&self, _kind: &Kind) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+
     fn export_done(&self, _kind: &Kind) -> Result<bool, Error> {
         Ok(true)
     }

@@ -23,6 +23,13 @@ pub(crate) enum Trouble {
         table: &'static str,
         sql: &'static str,
     },
+    /// The application takes the smallest key that a request is about to insert into a table, so
+    /// often: `?1` of these statements is the key.
+    Takes {
+        table: &'static str,
+        insert: &'static str,
+        times: u64,
+    },
     /// The process dies at the request of this number, before or after it is carried out.
     Dies {
         at: u64,
@@ -88,6 +95,18 @@ impl WriteDatabase for Troubled {
                     let deletes = format!("DELETE FROM \"{table}\"");
                     if statements.iter().any(|one| one.sql.starts_with(&deletes)) {
                         (self.meddle)(sql);
+                    }
+                    self.inner.write(statements).await
+                }
+                Trouble::Takes { table, insert, times } => {
+                    let inserts = format!("INSERT OR ABORT INTO \"{table}\"");
+                    let first = statements.iter().find(|one| one.sql.starts_with(&inserts));
+                    let taken = self.seen.lock().unwrap().get(table).copied().unwrap_or(0);
+                    if let (Some(first), true) = (first, taken < times) {
+                        let rows: Vec<Vec<serde_json::Value>> =
+                            serde_json::from_str(&first.params[0]).unwrap();
+                        (self.meddle)(&insert.replace("?1", &rows[0][0].to_string()));
+                        self.seen.lock().unwrap().insert(table.to_owned(), taken + 1);
                     }
                     self.inner.write(statements).await
                 }

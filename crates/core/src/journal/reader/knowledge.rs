@@ -204,6 +204,21 @@ impl Knowledge for Reader {
         Ok(claims)
     }
 
+    fn cursor(&self, kind: &Kind) -> Result<Option<serde_json::Value>, Error> {
+        Ok(self.checkpoint(kind)?.map(|checkpoint| checkpoint.cursor))
+    }
+
+    fn target_keys(&self, kind: &Kind) -> Result<Vec<String>, Error> {
+        self.read("read where units are in the target", |conn| {
+            conn.prepare_cached(
+                "SELECT target_key FROM unit
+                 WHERE kind = ?1 AND target_key IS NOT NULL ORDER BY id",
+            )?
+            .query_map([kind.as_str()], |row| row.get(0))?
+            .collect()
+        })
+    }
+
     fn export_done(&self, kind: &Kind) -> Result<bool, Error> {
         Ok(self.checkpoint(kind)?.is_some_and(|checkpoint| checkpoint.done))
     }
