@@ -8,7 +8,10 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rehome_core::clock::SystemClock;
+use rehome_core::journal::{Change, Journal, Writing};
 use rehome_emulator::FaultPlan;
 use rehome_emulator::d1::verifieddit;
 use rehome_emulator::fault::{BodyKind, Fault, Rule, When};
@@ -375,4 +378,31 @@ async fn a_restore_of_which_nobody_heard_is_asked_for_again_before_anything_else
     // Nothing happened, so everything else goes on.
     let _row_by_row = stage.rehome(&["rollback", "--yes"]).await.expect(0);
     restored(&stage, &before, "at last").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_was_cut_off_is_settled_by_whatever_comes_next() {
+    let (stage, _, bookmark) = run_and_written_to_since().await;
+    // As if the process had died when it had journaled the answer, and nothing more.
+    let account = "0123456789abcdef0123456789abcdef";
+    let database = "22222222-2222-4222-8222-222222222222";
+    let d1 = stage.emulator.d1_url();
+    let path = format!("{d1}/accounts/{account}/d1/database/{database}/time_travel/restore");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.post(format!("{path}?bookmark={bookmark}"));
+    let answer = request.bearer_auth(&stage.secrets()["D1_TOKEN"]).send().await.unwrap();
+    assert!(answer.status().is_success());
+    let journal =
+        Journal::open_existing_with(&stage.journal(), Arc::new(SystemClock), Writing::Thread);
+    let journal = journal.unwrap();
+    let taken = "2026-01-01T00:00:00Z";
+    let detail = json!({ "state": "restored", "bookmark": bookmark, "taken": taken });
+    journal.submit(vec![Change::Note { event: "bookmark", detail }]).await.unwrap();
+    drop(journal);
+
+    let _forth = stage.run().await.expect(0);
+    stage.replay();
+    let verified = stage.rehome(&["verify", "--json"]).await.expect(0).json();
+    assert_eq!((&verified["missing"], &verified["different"]), (&json!(0), &json!(0)));
+    assert!(verified["tables"]["badges"]["equal"].as_u64().unwrap() > 0, "{verified}");
 }

@@ -10,17 +10,17 @@
 //! 2. `restoring`: the intent. Whatever was in doubt was settled before, so nothing of ours can
 //!    arrive after the restore.
 //! 3. `restored`: the answer. What the journal says of the rows is not true from here on.
-//! 4. `settled`: every span stands where it stood before it was written, and a run may go forth.
+//! 4. `settled`: every unit but the users (spans and lots, that is) stands where it stood before it was
+//!    written, and a run may go forth.
 //!
 //! Between 2 and 3 nobody knows what the target holds: a run and an ordinary rollback are refused,
 //! and only the same restore may be asked for again, which leads to the same database. Between 3
 //! and 4 whoever comes next settles first; that needs the journal alone.
 
+use rehome_clerk::USER;
 use rehome_core::engine::{Finish, Interrupt};
 use rehome_core::journal::{self, Change, Journal, Reader};
-use rehome_core::{Condition, Event, Stage, UnitId};
-use rehome_records::in_place::LOT;
-use rehome_records::span::SPAN;
+use rehome_core::{Condition, Event, Kind, Stage, UnitId};
 use rehome_records::{Restored, WriteDatabase};
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ fn touched(reader: &Reader) -> Result<bool, Error> {
     let first = UnitId(0);
     let doubts =
         [Condition::Intended, Condition::InDoubt, Condition::Undoing, Condition::UndoInDoubt];
-    for kind in [SPAN, LOT] {
+    for kind in kinds(reader)? {
         if !reader.undoable_ids(&kind, Stage::Exported, None, first, 1)?.is_empty()
             || !reader.with_effect(&kind, None, first, 1)?.is_empty()
         {
@@ -93,6 +93,11 @@ fn touched(reader: &Reader) -> Result<bool, Error> {
         }
     }
     Ok(!reader.in_condition(&doubts, first, 1)?.is_empty())
+}
+
+/// The kinds of units whose effects are in the database.
+fn kinds(reader: &Reader) -> Result<Vec<Kind>, Error> {
+    Ok(reader.counts()?.into_keys().filter(|kind| *kind != USER).collect())
 }
 
 /// Journals the target's bookmark, before rows are written, where it has one and none counts yet.
@@ -155,10 +160,11 @@ pub(crate) async fn restore(
     }
 }
 
-/// The rows are gone with everything else: the journal says so of every span and every lot.
+/// The rows are gone with everything else: the journal says so of every unit that wrote some.
 async fn settle(workers: &Workers<'_>, mark: Mark, interrupt: &Interrupt) -> Result<Finish, Error> {
     unstick(workers.journal).await?;
-    let engine = workers.with_rows_forgotten(workers.engine(false));
+    let kinds = kinds(&workers.journal.reader()?)?;
+    let engine = workers.with_rows_forgotten(workers.engine(false), kinds);
     let finish = engine.run(interrupt).await?;
     if finish == Finish::Quiescent {
         note(workers.journal, &Mark { state: State::Settled, ..mark }).await?;
@@ -175,7 +181,7 @@ async fn unstick(journal: &Journal) -> Result<(), Error> {
         let Some(last) = ids.last() else { return Ok(()) };
         after = *last;
         let units = reader.load(&ids)?;
-        let rows = units.iter().filter(|unit| unit.kind == SPAN || unit.kind == LOT);
+        let rows = units.iter().filter(|unit| unit.kind != USER);
         let changes = rows.map(|unit| Change::step(unit.id, Event::Retried)).collect();
         journal.submit(changes).await?;
     }

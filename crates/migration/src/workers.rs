@@ -219,11 +219,11 @@ impl<'a> Workers<'a> {
         self.with(engine, vec![Arc::new(Passage::back(kind, Stage::Imported))])
     }
 
-    /// What takes every span or lot back to where it stood before it was written, when its rows
-    /// went with the whole database.
-    pub(crate) fn with_rows_forgotten(&self, engine: Engine) -> Engine {
-        let kind = carriers(self.config);
-        self.with(engine, vec![Arc::new(Passage::back(kind, Stage::Exported))])
+    /// What takes the units of these kinds back to where they stood before they were written, when
+    /// their rows went with the whole database.
+    pub(crate) fn with_rows_forgotten(&self, engine: Engine, kinds: Vec<Kind>) -> Engine {
+        let back = |kind| Arc::new(Passage::back(kind, Stage::Exported)) as Arc<dyn Transition>;
+        self.with(engine, kinds.into_iter().map(back).collect())
     }
 
     /// Adds workers, each by way of the wiring.
