@@ -67,6 +67,17 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// A user who was known has got a counterpart.
+    pub(crate) fn has_come(&self, source: &str, target: &str) {
+        let mut known = self.known.lock().unwrap();
+        let one = known.get_mut(&("user".to_owned(), source.to_owned())).unwrap();
+        one.target_key = Some(target.to_owned());
+        one.origin = Some(Origin::Created);
+        one.state = State::new(Stage::Mapped, Condition::Ready);
+    }
+}
+
 impl Knowledge for Memory {
     fn by_source(&self, kind: &Kind, keys: &[String]) -> Result<HashMap<String, Known>, Error> {
         let known = self.known.lock().unwrap();
