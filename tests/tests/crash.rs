@@ -21,7 +21,7 @@ use rehome_tests::{Databases, binary};
 async fn enumerate(databases: Databases, steps: &[Act], after: &[Act]) -> u64 {
     let (last, first) = steps.split_last().unwrap();
     let whole = |act: &Act| (*act, None);
-    let trials = (1..=boundaries(databases, *last).await).map(|at| Trial {
+    let trials = (1..=boundaries(databases, steps).await).map(|at| Trial {
         databases,
         steps: (first.iter().map(whole))
             .chain([(*last, Some(at))])
@@ -68,6 +68,14 @@ async fn every_boundary_in_place_over_d1() {
     assert!(enumerate(Databases::InPlaceD1, &[Act::Run, Act::Rollback], &[]).await > 60);
 }
 
+/// What the source has changed since goes again, and is taken back like the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(feature = "slow", ignore = "one of the everyday suites")]
+async fn every_boundary_of_a_run_that_catches_up() {
+    let steps = [Act::Run, Act::Change, Act::Run];
+    assert!(enumerate(Databases::Sqlite, &steps, &[]).await > 90);
+}
+
 #[cfg(feature = "slow")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_boundary_of_a_run_over_d1() {
@@ -89,8 +97,8 @@ async fn pairs() {
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut trials = Vec::new();
     for databases in [Databases::Sqlite, Databases::D1] {
-        let forth = boundaries(databases, Act::Run).await;
-        let back = boundaries(databases, Act::Rollback).await;
+        let forth = boundaries(databases, &[Act::Run]).await;
+        let back = boundaries(databases, &[Act::Run, Act::Rollback]).await;
         for number in 0..300 {
             use Act::{Rollback, Run};
             let (n, m) = (random.u64(1..=forth), random.u64(1..=back));

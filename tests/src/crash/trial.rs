@@ -18,23 +18,27 @@ pub enum Act {
     Run,
     /// `rehome rollback`.
     Rollback,
+    /// No process of ours: the source moves on.
+    Change,
 }
 
 impl Act {
     /// Every act.
-    pub const ALL: [Self; 2] = [Self::Run, Self::Rollback];
+    pub const ALL: [Self; 3] = [Self::Run, Self::Rollback, Self::Change];
 
     fn word(self) -> &'static str {
         match self {
             Self::Run => "run",
             Self::Rollback => "rollback",
+            Self::Change => "change",
         }
     }
 
-    fn arguments(self) -> &'static [&'static str] {
+    fn arguments(self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Run => &["run", "--yes", "--json"],
-            Self::Rollback => &["rollback", "--yes", "--json"],
+            Self::Run => Some(&["run", "--yes", "--json"]),
+            Self::Rollback => Some(&["rollback", "--yes", "--json"]),
+            Self::Change => None,
         }
     }
 }
@@ -123,7 +127,12 @@ impl Trial {
 
     async fn live_in(&self, world: &World, ended: &mut Ended) -> Result<(), String> {
         for (act, at) in &self.steps {
-            let (finished, reached) = world.rehome(act.arguments(), *at).await;
+            let Some(arguments) = act.arguments() else {
+                world.change();
+                ended.reached.push(Vec::new());
+                continue;
+            };
+            let (finished, reached) = world.rehome(arguments, *at).await;
             match (finished.code(), at) {
                 (None, Some(_)) => {
                     let place = reached.iter().find_map(|line| line.strip_prefix("died: "));
@@ -141,8 +150,8 @@ impl Trial {
             world.replay()?;
         }
         match self.steps.last() {
-            Some((Act::Run, _)) | None => {
-                let counted = !self.steps.iter().any(|(act, _)| *act == Act::Rollback);
+            Some((Act::Run | Act::Change, _)) | None => {
+                let counted = self.steps.iter().all(|(act, _)| *act == Act::Run);
                 finish_forth(world, counted, ended).await?;
                 finish_back(world, ended).await
             }
@@ -177,7 +186,7 @@ async fn finish_back(world: &World, ended: &mut Ended) -> Result<(), String> {
 }
 
 async fn complete(world: &World, act: Act, ended: &mut Ended) -> Result<(), String> {
-    let (finished, reached) = world.rehome(act.arguments(), None).await;
+    let (finished, reached) = world.rehome(act.arguments().unwrap_or_default(), None).await;
     if finished.code() != Some(0) {
         return Err(format!("{} to the end: {}", act.word(), World::last_word(&finished)));
     }
@@ -185,18 +194,13 @@ async fn complete(world: &World, act: Act, ended: &mut Ended) -> Result<(), Stri
     world.replay()
 }
 
-/// How many boundaries an undisturbed `act` reaches; a rollback comes after a whole run.
+/// How many boundaries the last of these acts reaches when nobody disturbs any of them.
 ///
 /// # Panics
 /// When that goes wrong.
-pub async fn boundaries(databases: Databases, act: Act) -> u64 {
-    let before = match act {
-        Act::Run => None,
-        Act::Rollback => Some((Act::Run, None)),
-    };
-    let steps: Vec<_> = before.into_iter().chain([(act, None)]).collect();
-    let index = steps.len() - 1;
-    let undisturbed = Trial { databases, steps };
+pub async fn boundaries(databases: Databases, acts: &[Act]) -> u64 {
+    let index = acts.len() - 1;
+    let undisturbed = Trial { databases, steps: acts.iter().map(|act| (*act, None)).collect() };
     let ended = undisturbed.live().await.unwrap_or_else(|wrong| panic!("{wrong}"));
     ended.reached[index].len() as u64
 }

@@ -35,6 +35,14 @@ const OWN_ROWS: &str = "
                 CAST(x'610062' AS TEXT), 1e15);
 ";
 
+/// What changes in the source's rows.
+const CHANGES: &str = "
+    UPDATE users SET plan = 'since' WHERE rowid = 2;
+    UPDATE badges SET owner_id = (SELECT max(clerk_id) FROM users) WHERE rowid = 1;
+    UPDATE counters SET hits = 17;
+    INSERT INTO counters (user_id, note) SELECT min(clerk_id), 'since' FROM users;
+";
+
 /// A migration's surroundings, with what the target held before.
 #[derive(Debug)]
 pub struct World {
@@ -102,6 +110,24 @@ impl World {
         std::fs::remove_file(&count).ok();
         self.application.settled().await;
         (finished, reached.lines().map(str::to_owned).collect())
+    }
+
+    /// The source moves on: of what was carried, somebody and something changes, and more comes.
+    ///
+    /// # Panics
+    /// When the source cannot be changed.
+    pub fn change(&self) {
+        let (instance, (source, _)) =
+            (self.stage.source(), self.stage.databases().expect("there are databases"));
+        let changed = instance.change_user(&self.stage.people[0].0, |user| {
+            user.first_name = Some("Renamed".to_owned());
+            user.public_metadata.insert("since".to_owned(), true.into());
+            user.updated_at += 1;
+        });
+        assert!(changed, "the first of them is there");
+        instance.insert_seed(SeedUser::with_email("late@crash.example")).expect("somebody new");
+        let connection = Connection::open(source).expect("the database opens");
+        connection.execute_batch(CHANGES).expect("the source can be changed");
     }
 
     /// What is in the target now.
