@@ -271,7 +271,7 @@ pub(crate) async fn held(
         after = *last;
         for id in ids {
             let unit = reader.unit(id)?;
-            if unit.kind == SPAN && unit.effect.is_some() {
+            if unit.kind == SPAN {
                 let due = audit.due(&unit).await?;
                 if due > 0 {
                     tell(id, due);
