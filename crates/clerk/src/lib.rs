@@ -67,7 +67,7 @@ pub use reader::{ReadError, Reader};
 pub use recover::Recovery;
 pub use transport::Transport;
 pub use undo::{DeleteUsers, Judgement, Standing};
-pub use writer::{Attempt, Changed, Deletion, Writer};
+pub use writer::{Attempt, Changed, Writer};
 
 use rehome_core::Kind;
 

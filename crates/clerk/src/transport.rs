@@ -124,10 +124,6 @@ impl Transport {
         self.send(Request { method: Method::Post, path, body: Some(body), limit: ONE_LIMIT }).await
     }
 
-    pub(crate) async fn delete(&self, path: String) -> Reply {
-        self.send(Request { method: Method::Delete, path, body: None, limit: ONE_LIMIT }).await
-    }
-
     pub(crate) async fn change(&self, method: Method, path: String, body: Option<Bytes>) -> Reply {
         self.send(Request { method, path, body, limit: ONE_LIMIT }).await
     }

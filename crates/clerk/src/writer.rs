@@ -14,6 +14,7 @@ use crate::error::Refusal;
 use crate::query;
 use crate::reader::{self, Reader};
 use crate::transport::{Reply, Transport};
+use crate::wire::Method;
 
 /// What became of one write.
 #[derive(Debug)]
@@ -41,39 +42,13 @@ pub enum Attempt {
     },
 }
 
-/// What became of one deletion.
-#[derive(Debug)]
-pub enum Deletion {
-    /// The account is gone, by this request.
-    Deleted,
-    /// There was none any more.
-    Gone,
-    /// The API refused it in its own words and did nothing.
-    Refused(Refusal),
-    /// 429: not looked at.
-    Throttled {
-        /// How long it asked to be left alone.
-        retry_after: Option<Duration>,
-    },
-    /// It did not leave, or nobody who could act on it took it.
-    NotSent {
-        /// What stood in the way.
-        reason: String,
-    },
-    /// The key is not accepted: nothing was done, and nothing can be.
-    Unauthorized(Halt),
-    /// It may have been done.
-    Unknown {
-        /// What was seen instead of an answer.
-        reason: String,
-    },
-}
-
-/// What became of one change of an account.
+/// What became of one change of an account, or of its deletion.
 #[derive(Debug)]
 pub enum Changed {
-    /// It was done.
+    /// It was done, by this request.
     Done,
+    /// There is no such account (or address) any more.
+    Gone,
     /// The API refused it in its own words and did nothing.
     Refused(Refusal),
     /// 429: not looked at.
@@ -182,61 +157,51 @@ impl Writer {
     pub async fn change(&self, id: &str, amendment: &Amendment) -> Changed {
         let (method, path, body) = amendment.request(id);
         let body = body.map(|body| body.to_string().into());
-        let (status, body) = match self.transport.change(method, path, body).await {
+        // Each of these operations answers with an object; anything else is not the API's word.
+        let answered = |body: &[u8]| match serde_json::from_slice::<OnlyId>(body) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("not understood: {error}")),
+        };
+        self.changed(self.transport.change(method, path, body).await, answered)
+    }
+
+    /// Deletes the account `id` (`DeleteUser`). Sends once.
+    pub async fn delete_user(&self, id: &str) -> Changed {
+        let path = format!("/users/{}", query::encode(id));
+        let answered = |body: &[u8]| match serde_json::from_slice::<DeletedObject>(body) {
+            Ok(object) if object.deleted && object.id == id => Ok(()),
+            Ok(_) => Err(format!("but not that {id} is deleted")),
+            Err(error) => Err(format!("not understood: {error}")),
+        };
+        self.changed(self.transport.change(Method::Delete, path, None).await, answered)
+    }
+
+    /// What an answer means; `answered` says whether a success is one, or what it is instead. A
+    /// 404 counts as gone only in the API's own words (`resource_not_found`); a proxy's may stand
+    /// for anything.
+    fn changed(&self, reply: Reply, answered: impl FnOnce(&[u8]) -> Result<(), String>) -> Changed {
+        let (status, body) = match reply {
             Reply::Answered { status, body } => (status, body),
             Reply::Throttled { retry_after } => return Changed::Throttled { retry_after },
             Reply::NotSent { reason } => return Changed::NotSent { reason },
             Reply::Lost { reason } => return Changed::Unknown { reason },
         };
         if (200..=299).contains(&status) {
-            // Each of these operations answers with an object; anything else is not the API's word.
-            return match serde_json::from_slice::<OnlyId>(&body) {
-                Ok(_) => Changed::Done,
-                Err(error) => Changed::Unknown {
-                    reason: format!("answered {status}, not understood: {error}"),
-                },
+            return match answered(&body) {
+                Ok(()) => Changed::Done,
+                Err(instead) => {
+                    Changed::Unknown { reason: format!("answered {status}, {instead}") }
+                }
             };
         }
         match Refusal::parse(status, &body) {
             Some(refusal) if status == 401 => {
                 Changed::Unauthorized(reader::unauthorized(&self.transport, &refusal.to_string()))
             }
+            Some(refusal) if status == 404 && refusal.has("resource_not_found") => Changed::Gone,
             Some(refusal) => Changed::Refused(refusal),
             None => {
                 Changed::Unknown { reason: format!("answered {status} without a word of Clerk's") }
-            }
-        }
-    }
-
-    /// Deletes the account `id` (`DeleteUser`). Sends once. A 404 counts as gone only in the
-    /// API's own words (`resource_not_found`); a proxy's may stand for anything.
-    pub async fn delete_user(&self, id: &str) -> Deletion {
-        let path = format!("/users/{}", query::encode(id));
-        let (status, body) = match self.transport.delete(path).await {
-            Reply::Answered { status, body } => (status, body),
-            Reply::Throttled { retry_after } => return Deletion::Throttled { retry_after },
-            Reply::NotSent { reason } => return Deletion::NotSent { reason },
-            Reply::Lost { reason } => return Deletion::Unknown { reason },
-        };
-        if (200..=299).contains(&status) {
-            return match serde_json::from_slice::<DeletedObject>(&body) {
-                Ok(object) if object.deleted && object.id == id => Deletion::Deleted,
-                Ok(_) => Deletion::Unknown {
-                    reason: format!("answered {status}, but not that {id} is deleted"),
-                },
-                Err(error) => Deletion::Unknown {
-                    reason: format!("answered {status}, not understood: {error}"),
-                },
-            };
-        }
-        match Refusal::parse(status, &body) {
-            Some(refusal) if status == 401 => {
-                Deletion::Unauthorized(reader::unauthorized(&self.transport, &refusal.to_string()))
-            }
-            Some(refusal) if status == 404 && refusal.has("resource_not_found") => Deletion::Gone,
-            Some(refusal) => Deletion::Refused(refusal),
-            None => {
-                Deletion::Unknown { reason: format!("answered {status} without a word of Clerk's") }
             }
         }
     }

@@ -101,7 +101,7 @@ async fn a_deletion_is_sent_once_and_believed_only_in_clerks_words() {
     let gone = r#"{"errors":[{"code":"resource_not_found","message":"not found"}]}"#;
     let managed = r#"{"errors":[{"code":"user_managed_by_scim","message":"m"}]}"#;
     for (status, body, wanted) in [
-        (200, r#"{"object":"user","id":"user_1","deleted":true}"#, "Deleted"),
+        (200, r#"{"object":"user","id":"user_1","deleted":true}"#, "Done"),
         (200, r#"{"object":"user","id":"user_2","deleted":true}"#, "Unknown"),
         (200, r#"{"object":"user","id":"user_1","deleted":false}"#, "Unknown"),
         (200, "<html>", "Unknown"),

@@ -33,6 +33,7 @@ mod json_edit;
 pub mod json_path;
 mod json_rows;
 pub mod layout;
+mod misdirected;
 pub mod plan;
 pub mod policy;
 mod quiet;

@@ -155,6 +155,10 @@ impl AmendUsers {
         };
         match self.writer.change(account, amendment).await {
             Changed::Done => Outcome::Done(done(unit)),
+            // The account, or the address that was to go: the next look tells which.
+            Changed::Gone => {
+                Outcome::Unknown { reason: "what was to be changed is gone".to_owned() }
+            }
             Changed::Refused(refusal) if refusal.has("resource_locked") => {
                 not_sent(refusal.to_string(), None)
             }

@@ -28,7 +28,7 @@ use crate::error::Refusal;
 use crate::policy::UserPolicy;
 use crate::undo::attached::{Attached, Attachment, Tie};
 use crate::undo::judge::{self, Judgement, Standing};
-use crate::writer::{Deletion, Writer};
+use crate::writer::{Changed, Writer};
 
 /// How long a created account may take to be found by a filter, and a deleted one to vanish from
 /// it. Nothing documents either.
@@ -206,14 +206,14 @@ impl DeleteUsers {
             }
         }
         match self.writer.delete_user(&payload.account).await {
-            Deletion::Deleted | Deletion::Gone => Outcome::Done(Done::default()),
-            Deletion::Refused(refusal) => refused(unit, &payload, &refusal),
-            Deletion::Throttled { retry_after } => {
+            Changed::Done | Changed::Gone => Outcome::Done(Done::default()),
+            Changed::Refused(refusal) => refused(unit, &payload, &refusal),
+            Changed::Throttled { retry_after } => {
                 Outcome::NotSent { reason: "too many requests".to_owned(), retry_after, halt: None }
             }
-            Deletion::NotSent { reason } => not_sent(&reason, None),
-            Deletion::Unauthorized(halt) => not_sent("the secret key is not accepted", Some(halt)),
-            Deletion::Unknown { reason } => Outcome::Unknown { reason },
+            Changed::NotSent { reason } => not_sent(&reason, None),
+            Changed::Unauthorized(halt) => not_sent("the secret key is not accepted", Some(halt)),
+            Changed::Unknown { reason } => Outcome::Unknown { reason },
         }
     }
 

@@ -39,6 +39,7 @@ use serde_json::json;
 
 use crate::database::{ReadDatabase, WriteDatabase};
 use crate::layout::{Form, Layout};
+use crate::misdirected::misdirected;
 use crate::policy::RowPolicy;
 use crate::span::{SPAN, SpanData, key_to_json};
 use crate::survey::{Fate, Past, Planned, Surveyor};
@@ -360,11 +361,7 @@ impl Transition for ImportSpans {
     ) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let Ok(payload) = payload.downcast::<Payload>() else {
-                return Outcome::NotSent {
-                    reason: "a payload of another worker".to_owned(),
-                    retry_after: None,
-                    halt: Some(Halt::Bug("a payload of another worker".to_owned())),
-                };
+                return misdirected();
             };
             let before = self.attempt(unit);
             let first = payload.first;

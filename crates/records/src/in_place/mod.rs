@@ -33,14 +33,3 @@ pub use lot::{LOT, LotData, LotSource};
 pub use places::Places;
 pub use restore_lots::{LotBack, RestoreLots, held, weigh};
 pub use rewrite_lots::RewriteLots;
-
-use rehome_core::{Halt, Outcome};
-
-/// The answer to a payload that is not the worker's own.
-fn misdirected() -> Outcome {
-    Outcome::NotSent {
-        reason: "a payload of another worker".to_owned(),
-        retry_after: None,
-        halt: Some(Halt::Bug("a payload of another worker".to_owned())),
-    }
-}

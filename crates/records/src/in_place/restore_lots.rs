@@ -24,6 +24,7 @@ use super::pairs::{Pair, Turn};
 use super::places::Places;
 use super::standing::{earlier, rivals};
 use crate::database::{ReadDatabase, WriteDatabase};
+use crate::misdirected::misdirected;
 use crate::rewrite::mentions;
 use crate::value::Value;
 
@@ -394,7 +395,7 @@ impl Transition for RestoreLots {
         Box::pin(async move {
             match payload.downcast::<Payload>() {
                 Ok(payload) => self.perform(unit, *payload).await,
-                Err(_) => super::misdirected(),
+                Err(_) => misdirected(),
             }
         })
     }

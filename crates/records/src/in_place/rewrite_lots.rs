@@ -18,6 +18,7 @@ use super::pairs::{Pair, Turn, sought};
 use super::places::Places;
 use super::standing::{Known as Remembered, standing};
 use crate::database::{ReadDatabase, Select, WriteDatabase};
+use crate::misdirected::misdirected;
 use crate::policy::Unmapped;
 
 /// How many users a failure's message names; the others are counted.
@@ -436,7 +437,7 @@ impl Transition for RewriteLots {
         Box::pin(async move {
             match payload.downcast::<Payload>() {
                 Ok(payload) => self.perform(unit, *payload).await,
-                Err(_) => super::misdirected(),
+                Err(_) => misdirected(),
             }
         })
     }

@@ -27,6 +27,7 @@ use crate::database::{Statement, WriteDatabase};
 use crate::import::KeySet;
 use crate::import::digests::RowDigest;
 use crate::layout::Form;
+use crate::misdirected::misdirected;
 use crate::quiet;
 use crate::span::SPAN;
 use crate::value::Value;
@@ -175,7 +176,7 @@ impl Transition for DetachSpans {
     ) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let Ok(payload) = payload.downcast::<Payload>() else {
-                return super::misdirected();
+                return misdirected();
             };
             let Payload { form, request, done } = *payload;
             let written = quiet::write(self.target.as_ref(), &[&form], request).await;

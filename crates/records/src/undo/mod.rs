@@ -54,14 +54,3 @@ pub(crate) fn hostile(unit: &rehome_core::Unit) -> bool {
     let done = intent::UndoIntent::of(unit).and_then(|intent| intent.done());
     done.is_ok() || SpanEffect::of(unit).is_ok()
 }
-
-use rehome_core::{Halt, Outcome};
-
-/// The answer to a payload that is not the worker's own.
-fn misdirected() -> Outcome {
-    Outcome::NotSent {
-        reason: "a payload of another worker".to_owned(),
-        retry_after: None,
-        halt: Some(Halt::Bug("a payload of another worker".to_owned())),
-    }
-}

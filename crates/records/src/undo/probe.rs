@@ -13,6 +13,7 @@ use super::look::look;
 use crate::database::ReadDatabase;
 use crate::import::digests::RowDigest;
 use crate::layout::{Form, Layout};
+use crate::misdirected::misdirected;
 use crate::span::SPAN;
 use crate::value::Value;
 
@@ -108,7 +109,7 @@ impl Transition for SettleUndos {
         _unit: &'a Unit,
         _payload: Box<dyn Any + Send + Sync>,
     ) -> BoxFuture<'a, Outcome> {
-        Box::pin(async { super::misdirected() })
+        Box::pin(async { misdirected() })
     }
 
     fn probe<'a>(&'a self, units: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {

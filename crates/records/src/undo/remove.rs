@@ -22,6 +22,7 @@ use super::verdicts;
 use crate::database::{Refusal, Statement, WriteDatabase, Written};
 use crate::import::KeySet;
 use crate::layout::Form;
+use crate::misdirected::misdirected;
 use crate::quiet;
 use crate::span::SPAN;
 
@@ -231,7 +232,7 @@ impl Transition for UndoSpans {
     ) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let Ok(payload) = payload.downcast::<Payload>() else {
-                return super::misdirected();
+                return misdirected();
             };
             let Payload { form, request, done } = *payload;
             let written = quiet::write(self.target.as_ref(), &[&form], request).await;
