@@ -116,6 +116,20 @@ impl Planned {
         }
     }
 
+    /// A row of ours in the target that the source has no more.
+    pub(crate) fn of_ours(key: Vec<Value>, row: Vec<Value>, fate: Fate) -> Self {
+        Self {
+            source: Vec::new(),
+            now: row.clone(),
+            row,
+            key,
+            mentions: Vec::new(),
+            fate,
+            open: None,
+            was_open: false,
+        }
+    }
+
     /// The row as it stands in the target before anything more is written; `None` when ours is
     /// not there.
     pub(crate) fn there(self) -> Option<Self> {

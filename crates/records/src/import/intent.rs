@@ -1,11 +1,12 @@
 //! What the journal is told before a span is written, so that a lost answer can be settled and a
 //! rollback can tell our rows from theirs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rehome_core::{Halt, Unit};
 use serde::{Deserialize, Serialize};
 
+use super::digests::{Digests, RowDigest, unpack};
 use crate::span::{key_from_json, key_to_json};
 use crate::value::Value;
 
@@ -108,6 +109,13 @@ pub struct Intent {
     /// By how much the keys of the span move, when not with their table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<i64>,
+    /// Keys of all rows that are to be written. Absent in journals of earlier versions, which know
+    /// a row of theirs only as long as the source has not changed it.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    pub writes: KeySet,
+    /// What is to be written there, in the order of those keys.
+    #[serde(default, skip_serializing_if = "Digests::is_empty")]
+    pub(crate) digests: Digests,
 }
 
 /// What an earlier intent of the same span says about its rows.
@@ -118,7 +126,9 @@ pub(crate) struct Prior {
     pub(crate) open: HashSet<Vec<Value>>,
     pub(crate) replaced: Vec<Replaced>,
     pub(crate) moved: Option<i64>,
-    /// The same rows, as they stood.
+    /// The rows that were to be written.
+    pub(crate) writes: HashMap<Vec<Value>, Option<RowDigest>>,
+    /// Those that were to make room, as they stood.
     room: HashSet<Vec<Value>>,
 }
 
@@ -134,8 +144,10 @@ impl Prior {
         for one in &intent.replaced {
             room.insert(key_from_json(&one.earlier)?);
         }
+        let writes = unpack(&intent.writes, &intent.digests)?.into_iter().collect();
         Ok(Some(Self {
             room,
+            writes,
             existed: intent.existed.to_set()?,
             left: intent.left.to_set()?,
             open: intent.open.to_set()?,

@@ -44,7 +44,7 @@ use crate::policy::RowPolicy;
 use crate::span::{SPAN, SpanData, key_to_json};
 use crate::survey::{Fate, Past, Planned, Surveyor};
 use crate::value::Value;
-use digests::RowDigest;
+use digests::{RowDigest, pack};
 use placed::Placed;
 use statements::{Ours, Way, WriteRow};
 
@@ -249,15 +249,22 @@ impl ImportSpans {
                 }
             }
         }
+        let written: Vec<_> = planned
+            .iter()
+            .filter(|plan| plan.fate.writes() && !matches!(plan.fate, Fate::Remove { .. }))
+            .map(|plan| (plan.key.clone(), Some(RowDigest::of(&plan.now))))
+            .collect();
+        let (writes, digests) = pack(&written);
         let table = form.target_table.clone();
-        json!(Intent { table, insert, existed, left, open, replaced, moved })
+        json!(Intent { table, insert, existed, left, open, replaced, moved, writes, digests })
     }
 
     async fn probe_one(&self, unit: &Unit) -> Result<Probed, Halt> {
         let span = SpanData::of(unit)?;
         let draft = self.surveyor.draft(&span).await?;
         let past = Past::of(unit, false)?;
-        let Placed { form, planned, moved } = self.placed(&span, draft, &past).await?;
+        let Placed { form, mut planned, moved } = self.placed(&span, draft, &past).await?;
+        planned.extend(self.surveyor.left_behind(&form, &planned, &past).await?);
         let ours = |plan: &Planned| plan.fate == Fate::Equal { ours: true } && !past.knows(plan);
         // A write is atomic: when no row stands as it would have left it, it left no trace, and
         // what is in its place was put there by somebody else (a webhook, most likely).

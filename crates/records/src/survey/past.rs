@@ -91,9 +91,18 @@ impl Past {
         self.effect.as_ref().and_then(|left| left.inserted.get(key).copied().flatten())
     }
 
-    /// Whether this row is ours and just as the journal has it.
+    /// The rows that an intent meant to write of which the outcome is not known, with what.
+    pub(super) fn meant_rows(&self) -> impl Iterator<Item = (&Vec<Value>, RowDigest)> {
+        let rows = self.meant().into_iter().flat_map(|prior| &prior.writes);
+        rows.filter_map(|(key, digest)| Some((key, (*digest)?)))
+    }
+
+    /// Whether this row is ours and just as the journal has it: as it was written, or was to be,
+    /// whatever the source has made of it since.
     pub(super) fn as_written(&self, key: &Vec<Value>, there: &[Value]) -> bool {
-        self.digest(key) == Some(RowDigest::of(there))
+        let there = Some(RowDigest::of(there));
+        let meant = self.meant().and_then(|prior| prior.writes.get(key).copied().flatten());
+        self.digest(key) == there || (meant.is_some() && meant == there)
     }
 
     pub(crate) fn was_open(&self, key: &Vec<Value>) -> bool {

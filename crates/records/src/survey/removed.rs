@@ -18,6 +18,33 @@ use crate::undo::referrers;
 use crate::value::Value;
 
 impl Surveyor {
+    /// Rows that a request of which the outcome is not known has written, and that the source has
+    /// no more: they are there as they were meant.
+    pub(crate) async fn left_behind(
+        &self,
+        form: &Form,
+        planned: &[Planned],
+        past: &Past,
+    ) -> Result<Vec<Planned>, Halt> {
+        let here: HashSet<&Vec<Value>> = planned.iter().map(|plan| &plan.key).collect();
+        let (keys, meant): (Vec<_>, Vec<_>) = past
+            .meant_rows()
+            .filter(|(key, _)| !here.contains(key))
+            .map(|(key, digest)| (key.clone(), digest))
+            .unzip();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = under_keys(self.target.as_ref(), form, &keys).await?;
+        let rows = keys.into_iter().zip(meant).zip(there);
+        Ok(rows
+            .filter_map(|((key, meant), row)| {
+                Some((key, row.filter(|row| RowDigest::of(row) == meant)?))
+            })
+            .map(|(key, row)| Planned::of_ours(key, row, Fate::Equal { ours: true }))
+            .collect())
+    }
+
     /// What should become of them; nothing where they stay.
     pub(super) async fn removed(
         &self,
@@ -65,17 +92,7 @@ impl Surveyor {
                 },
                 (Some(row), None) => Fate::Remove { earlier: row.clone() },
             };
-            let row = there.unwrap_or_default();
-            fates.push(Planned {
-                source: Vec::new(),
-                now: row.clone(),
-                row,
-                key: key.clone(),
-                mentions: Vec::new(),
-                fate,
-                open: None,
-                was_open: false,
-            });
+            fates.push(Planned::of_ours(key.clone(), there.unwrap_or_default(), fate));
         }
         Ok(fates)
     }
