@@ -20,14 +20,16 @@ const ANSWERED: &str = "answered@crash.example";
 const HASTE: u32 = 25;
 
 /// What the target's own user has, whatever happens around it. The numbers are far from those of
-/// the source's rows.
+/// the source's rows, and each date is given: these rows are written twice, and a default of the
+/// schema's would be another second in the copy that the judge reads.
 const OWN_ROWS: &str = "
     INSERT INTO users (rowid, clerk_id, email, plan, created_at)
         VALUES (900, 'user_TheTargetsOwnUserOfOldTimes', 'own@crash.example', 'team', '2025-01-01');
-    INSERT INTO badges (rowid, id, owner_id, url, status)
-        VALUES (900, 'badge_own', 'user_TheTargetsOwnUserOfOldTimes', 'https://own.example', NULL);
-    INSERT INTO badge_images (rowid, id, badge_id, ai_score)
-        VALUES (900, 'image_own', 'badge_own', 1.0);
+    INSERT INTO badges (rowid, id, owner_id, url, status, created_at)
+        VALUES (900, 'badge_own', 'user_TheTargetsOwnUserOfOldTimes', 'https://own.example', NULL,
+                '2025-01-02');
+    INSERT INTO badge_images (rowid, id, badge_id, ai_score, created_at)
+        VALUES (900, 'image_own', 'badge_own', 1.0, '2025-01-03');
     INSERT INTO events (id, kind, payload)
         VALUES (9001, 'own', '{\"actor\": {\"id\": \"user_TheTargetsOwnUserOfOldTimes\"}}');
     INSERT INTO counters (id, user_id, hits, ratio, raw, note, extra)
