@@ -137,10 +137,14 @@ without = []
 "#;
 
 const RECORDS: &str = r#"[records]
+# "copy": rows move from the source's database into the target's. "in-place": only the Clerk
+# instance changes, and ids are rewritten where they stand; then [target.database] is the only
+# database, and [source.database], on_removed, [records.on_conflict] and [records.references] go.
+mode = "copy"
 # A row that names a user who could not be moved: hold (until he is), skip, or keep (as it is).
 on_unmapped = "hold"
 # A row that was carried and that the source has no more: keep or delete.
-on_removed = "keep"
+# on_removed = "keep"
 # Only these tables; by default all of the application's own.
 # tables = ["users", "posts"]
 # Not these.
@@ -168,6 +172,7 @@ exclude = ["d1_migrations"]
 "#;
 
 const RECORDS_LATER: &str = r#"# [records]
+# mode = "copy"                           # or "in-place": ids are rewritten in [target.database]
 # on_unmapped = "hold"                    # a row of a user who could not be moved: hold, skip, keep
 # on_removed = "keep"                     # a carried row that the source has no more: keep, delete
 # exclude = ["d1_migrations"]

@@ -6,6 +6,7 @@
 
 mod conflict;
 mod d1;
+mod misplaced;
 mod mode;
 mod place;
 mod rate;
@@ -302,11 +303,11 @@ impl Config {
             message: place::show(text, error.span(), error.message()),
         })?;
         config.path = path.to_owned();
-        config.judge()?;
+        config.judge(text)?;
         Ok(config)
     }
 
-    fn judge(&self) -> Result<(), ConfigError> {
+    fn judge(&self, text: &str) -> Result<(), ConfigError> {
         let refuse = |message: String, hint: &str| {
             Err(ConfigError::Meaning { path: self.path.clone(), message, hint: hint.to_owned() })
         };
@@ -319,7 +320,7 @@ impl Config {
                 "choose another name, or set `migration.journal`",
             );
         }
-        if let Err((message, hint)) = mode::judge(self) {
+        if let Err((message, hint)) = misplaced::find(self, text).and_then(|()| mode::judge(self)) {
             return refuse(message, hint);
         }
         for (place, kind) in self.records.iter().flat_map(|records| &records.ids) {

@@ -43,18 +43,12 @@ pub(super) fn judge(config: &Config) -> Result<(), (String, &'static str)> {
         };
     };
     match records.mode {
-        RecordsMode::Copy => copy(records.lot_users.is_some(), both),
-        RecordsMode::InPlace => in_place(records.on_unmapped, both),
+        RecordsMode::Copy => copy(both),
+        RecordsMode::InPlace => in_place(records.on_unmapped, both.1),
     }
 }
 
-fn copy(lots: bool, both: (bool, bool)) -> Result<(), (String, &'static str)> {
-    if lots {
-        return Err((
-            "`records.lot_users` is there, but rows are copied".into(),
-            "remove it, or set `records.mode = \"in-place\"`",
-        ));
-    }
+fn copy(both: (bool, bool)) -> Result<(), (String, &'static str)> {
     match both {
         (true, true) => Ok(()),
         (false, false) => Err((
@@ -72,14 +66,8 @@ fn copy(lots: bool, both: (bool, bool)) -> Result<(), (String, &'static str)> {
     }
 }
 
-fn in_place(unmapped: Unmapped, both: (bool, bool)) -> Result<(), (String, &'static str)> {
-    if both.0 {
-        return Err((
-            "there is a `[source.database]`, but ids are rewritten in place".into(),
-            "one database is enough: name it in `[target.database]` and remove the other",
-        ));
-    }
-    if !both.1 {
+fn in_place(unmapped: Unmapped, database: bool) -> Result<(), (String, &'static str)> {
+    if !database {
         return Err((
             "there is no `[target.database]`".into(),
             "name the database whose ids are to be rewritten",

@@ -73,6 +73,54 @@ fn mistakes_are_shown_where_they_stand() {
     }
 }
 
+/// The good file where ids are rewritten in place.
+fn in_place() -> String {
+    let source = "[source.database]\nkind = \"sqlite\"\npath = \"source.sqlite\"\n";
+    assert!(GOOD.contains(source));
+    GOOD.replace(source, "")
+        .replace("[records.ids]", "[records]\nmode = \"in-place\"\n[records.ids]")
+}
+
+#[test]
+fn settings_without_effect_in_the_mode_are_refused_at_their_line() {
+    let good = in_place();
+    assert_eq!(parse(&good).unwrap().records.unwrap().mode, RecordsMode::InPlace);
+    for (name, from, to) in [
+        (
+            "in_place_source",
+            "[target.database]",
+            "[source.database]\nkind = \"sqlite\"\npath = \"a\"\n[target.database]",
+        ),
+        ("in_place_removed", "[records.ids]", "on_removed = \"keep\"\n[records.ids]"),
+        (
+            "in_place_conflict",
+            "[records.ids]",
+            "[records.on_conflict]\ndefault = \"fail\"\n[records.ids]",
+        ),
+        (
+            "in_place_references",
+            "[records.ids]",
+            "[records.references]\n\"a.b\" = \"posts\"\n[records.ids]",
+        ),
+        ("in_place_skip", "[records.ids]", "on_unmapped = \"skip\"\n[records.ids]"),
+    ] {
+        insta::assert_snapshot!(name, refused(&good.replace(from, to)));
+    }
+    let lots = GOOD.replace("[records.ids]", "[records]\nlot_users = 5\n[records.ids]");
+    insta::assert_snapshot!("copy_lot_users", refused(&lots));
+}
+
+/// The message, and what to do.
+fn refused(text: &str) -> String {
+    match Config::parse(Path::new("folder/rehome.toml"), text).unwrap_err() {
+        error @ ConfigError::Meaning { .. } => {
+            let ConfigError::Meaning { hint, .. } = &error else { unreachable!() };
+            format!("{error}\n→ {hint}")
+        }
+        other => panic!("{other}"),
+    }
+}
+
 #[test]
 fn conflicts_are_decided_by_table() {
     let wanted = "[records.on_conflict]\ndefault = \"skip\"\nPosts = \"replace\"\n\
