@@ -5,7 +5,8 @@
    hard to carry. rehome migrates one into another twice: where wrangler keeps their files, and
    through the HTTP API that `wrangler dev` serves. The real engine reads all of them: every
    cell's typeof, quote and hex has to be the same, but for the ids.
-3. The same rows go through `wrangler d1 export` and `execute --file`, and what that loses is
+3. One database of the engine has its ids rewritten in place, and is given back (in_place.py).
+4. The same rows go through `wrangler d1 export` and `execute --file`, and what that loses is
    counted: the figures in docs/d1.md. The emulator's own import and export have to give the same
    file, byte for byte.
 
@@ -21,8 +22,11 @@ import socket
 import subprocess
 import sys
 import time
+import types
 import urllib.error
 import urllib.request
+
+import in_place
 
 modules, rehome, work = (pathlib.Path(argument).resolve() for argument in sys.argv[1:4])
 work.mkdir(parents=True, exist_ok=True)
@@ -32,6 +36,7 @@ IDS = {
     "target": "44444444-4444-4444-8444-444444444444",
     "explored": "55555555-5555-4555-8555-555555555555",
     "dumped": "66666666-6666-4666-8666-666666666666",
+    "place": "77777777-7777-4777-8777-777777777777",
 }
 checks = 0
 
@@ -179,10 +184,9 @@ def cells(side, people):
     return rows
 
 
-def migrate(name, hello, source, target):
-    """Checks, runs and verifies a migration between databases that are configured so."""
-    configuration = work / f"{name}.toml"
-    configuration.write_text(
+def configure(name, hello, rest):
+    """Writes a configuration: between the emulated instances, and what `rest` says."""
+    (work / f"{name}.toml").write_text(
         f"""[migration]
 name = "{name}"
 [source.clerk]
@@ -193,22 +197,36 @@ rate_limit = "100000/10s"
 secret_key = "env:TARGET_KEY"
 api_url = "{hello['clerk']}"
 rate_limit = "100000/10s"
-[source.database]
+{rest}"""
+    )
+
+
+def obey(name, hello, *command):
+    """Runs rehome with the configuration of that name; it has to succeed."""
+    keys = {"SOURCE_KEY": hello["source_key"], "TARGET_KEY": hello["target_key"], "PATH": os.environ["PATH"]}
+    ended = subprocess.run(
+        [rehome, "--config", work / f"{name}.toml", "-q", *command], env=keys, capture_output=True, text=True, timeout=240
+    )
+    if ended.returncode != 0:
+        sys.exit(f"{name}: rehome {command}: exit {ended.returncode}\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}")
+
+
+def migrate(name, hello, source, target):
+    """Checks, runs and verifies a migration between databases that are configured so."""
+    configure(
+        name,
+        hello,
+        f"""[source.database]
 {source}
 [target.database]
 {target}
 [records.ids]
 "people.clerk_id" = "user"
 "traps.owner" = "user"
-"""
+""",
     )
-    keys = {"SOURCE_KEY": hello["source_key"], "TARGET_KEY": hello["target_key"], "PATH": os.environ["PATH"]}
     for command in (["check"], ["run", "--yes"], ["verify"]):
-        ended = subprocess.run(
-            [rehome, "--config", configuration, "-q", *command], env=keys, capture_output=True, text=True, timeout=240
-        )
-        if ended.returncode != 0:
-            sys.exit(f"{name}: rehome {command}: exit {ended.returncode}\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}")
+        obey(name, hello, *command)
 
 
 def prepare_databases(source):
@@ -369,6 +387,12 @@ try:
     print(f"the real wrangler: understood the emulator in {checks} checks")
     source = users(hello, hello["source_key"])
     prepare_databases(source)
+    traps = lambda rows, people: TRAPS.format(rows=rows, people=people)
+    tools = types.SimpleNamespace(
+        check=check, configure=configure, developing=developing, local=local, obey=obey, traps=traps, work=work
+    )
+    # First, while the target has no accounts of theirs: they are created, and go again.
+    in_place.judge(hello, source, lambda: users(hello, hello["target_key"]), tools)
     judge_files(hello, source)
     judge_http(hello, source)
     side_by_side(hello, source)

@@ -1,9 +1,25 @@
-//! One atomic request that exchanges the ids of some users in every table, in either direction;
-//! and when it is refused for good, the same for half of them, until whoever is to blame stands
-//! alone.
+//! Atomic requests that exchange the ids of some users in every table, in either direction.
+//!
+//! One request takes all users of a lot, if the database is comfortable with that. D1 ends a
+//! request after 30 s, and what a request takes depends on rows and indexes that nobody can see
+//! beforehand. So a lot may go out in several requests of fewer users each:
+//!
+//! - as many users as the database is comfortable with at the moment, by the size of the request
+//!   ([`WriteDatabase::comfortable`], learned from how long the answers took);
+//! - and at most a quarter of them for each attempt that came to nothing, down to one user. The
+//!   journal counts attempts, so a run that was given up goes on with fewer in the next one.
+//!
+//! That needs no smaller lots, nor lots that are cut anew in the journal: what a lot's journal entry
+//! says is said of each user, a request is atomic over its own users (all rows of a user change in
+//! the same request), and finds rows by the ids themselves, so that repeating it does nothing. When
+//! one of several does not come through, the others have happened: the lot is in doubt, is looked
+//! at, and goes on with whoever is left.
+//!
+//! A request that is refused for good is halved, until whoever is to blame stands alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rehome_core::{Halt, Knowledge, Outcome, UnitId};
@@ -56,20 +72,32 @@ impl Stopped {
 pub(super) type Refused = BTreeMap<UnitId, String>;
 
 impl Exchange {
-    /// Sends the work, in parts if it must be. `Err` when it did not happen, or nobody knows.
-    pub(super) async fn perform(&self, work: Work, races: u32) -> Result<Refused, Box<Stopped>> {
+    /// Sends the work, in parts if it must be; `attempts` were made before. `Err` when it did not
+    /// happen, or nobody knows.
+    pub(super) async fn perform(
+        &self,
+        work: Work,
+        races: u32,
+        attempts: u32,
+    ) -> Result<Refused, Box<Stopped>> {
         let mut parts =
             Parts { exchange: self, work: &work, refused: Refused::new(), wrote: false };
-        match parts.attempt(&work.pairs).await? {
-            Attempt::Done => {}
-            Attempt::Refused { refusal, message } => {
-                if may_be_a_race(refusal) && races < RACES {
-                    let reason =
-                        format!("the database changed while the lot was prepared: {message}");
-                    let outcome = Outcome::NotSent { reason, retry_after: None, halt: None };
-                    return Err(Box::new(Stopped { outcome, raced: true }));
+        let most = at_once(work.pairs.len(), attempts);
+        let mut rest = work.pairs.as_slice();
+        while !rest.is_empty() {
+            let (count, request) = parts.fitting(rest, most).await?;
+            let (now, later) = rest.split_at(count);
+            rest = later;
+            match parts.send(now, request).await? {
+                Attempt::Done => {}
+                Attempt::Refused { refusal, message } => {
+                    if may_be_a_race(refusal) && races < RACES {
+                        let why = "the database changed while the lot was prepared";
+                        let outcome = parts.nothing_more(format!("{why}: {message}"), None, None);
+                        return Err(Box::new(Stopped { outcome, raced: true }));
+                    }
+                    parts.split(now, message).await?;
                 }
-                parts.split(&work.pairs, message).await?;
             }
         }
         Ok(parts.refused)
@@ -161,20 +189,57 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// What becomes of the lot when the request at hand did not happen: earlier ones may have, and
+    /// then only a probe can tell which.
+    fn nothing_more(
+        &self,
+        reason: String,
+        retry_after: Option<Duration>,
+        halt: Option<Halt>,
+    ) -> Outcome {
+        if self.wrote {
+            Outcome::Unknown { reason }
+        } else {
+            Outcome::NotSent { reason, retry_after, halt }
+        }
+    }
+
+    /// The request for some users, as the database is now.
+    async fn request(&self, pairs: &[Pair]) -> Result<Vec<Statement>, Box<Stopped>> {
+        self.exchange
+            .request(self.work, pairs)
+            .await
+            .map_err(|halt| Stopped::by(self.nothing_more(halt.to_string(), None, Some(halt))))
+    }
+
+    /// The request for the first of these users: as many as the database is comfortable with, at
+    /// least one and at most `most`.
+    async fn fitting(
+        &self,
+        pairs: &[Pair],
+        most: usize,
+    ) -> Result<(usize, Vec<Statement>), Box<Stopped>> {
+        let count = most.min(pairs.len());
+        let request = self.request(pairs.get(..count).unwrap_or_default()).await?;
+        let (all, fits) = (bytes(&request), self.exchange.target.comfortable());
+        let fewer = (count.saturating_mul(fits) / all.max(1)).clamp(1, count);
+        if all <= fits || fewer == count {
+            return Ok((count, request));
+        }
+        // Users' ids are of a size; documents may not be, and are halved when they are too large.
+        Ok((fewer, self.request(pairs.get(..fewer).unwrap_or_default()).await?))
+    }
+
     async fn attempt(&mut self, pairs: &[Pair]) -> Result<Attempt, Box<Stopped>> {
-        let stopped = |wrote: bool, reason: String, retry_after, halt| {
-            // Earlier parts were written: only a probe can tell which.
-            let outcome = if wrote {
-                Outcome::Unknown { reason }
-            } else {
-                Outcome::NotSent { reason, retry_after, halt }
-            };
-            Err(Stopped::by(outcome))
-        };
-        let request = match self.exchange.request(self.work, pairs).await {
-            Ok(request) => request,
-            Err(halt) => return stopped(self.wrote, halt.to_string(), None, Some(halt)),
-        };
+        let request = self.request(pairs).await?;
+        self.send(pairs, request).await
+    }
+
+    async fn send(
+        &mut self,
+        pairs: &[Pair],
+        request: Vec<Statement>,
+    ) -> Result<Attempt, Box<Stopped>> {
         let target = self.exchange.target.as_ref();
         if pairs.len() > 1 && bytes(&request) > target.limits().request {
             let (refusal, message) = (Refusal::TooBig, "too large a request".to_owned());
@@ -188,9 +253,12 @@ impl Parts<'_> {
             }
             Written::Refused { refusal, message } => Ok(Attempt::Refused { refusal, message }),
             Written::NotSent { reason, retry_after, halt } => {
-                stopped(self.wrote, reason, retry_after, halt)
+                Err(Stopped::by(self.nothing_more(reason, retry_after, halt)))
             }
-            Written::Unknown { reason } => Err(Stopped::by(Outcome::Unknown { reason })),
+            Written::Unknown { reason } => {
+                let reason = format!("{reason} ({})", concerned(pairs));
+                Err(Stopped::by(Outcome::Unknown { reason }))
+            }
         }
     }
 
@@ -219,9 +287,38 @@ impl Parts<'_> {
     }
 }
 
+/// How many of `users` one request takes at most after so many attempts.
+fn at_once(users: usize, attempts: u32) -> usize {
+    users.checked_shr(attempts.saturating_mul(2)).unwrap_or(0).max(1)
+}
+
+/// Whose rows a lost request was about, for a person.
+fn concerned(pairs: &[Pair]) -> String {
+    match pairs {
+        [one] => format!(
+            "one request for the rows of {} alone; if the database takes too long for them, an \
+             index on the columns that `rehome check` names helps",
+            one.old
+        ),
+        _ => format!("one request for the rows of {} users", pairs.len()),
+    }
+}
+
 fn bytes(request: &[Statement]) -> usize {
     let of = |statement: &Statement| {
         statement.sql.len() + statement.params.iter().map(String::len).sum::<usize>()
     };
     request.iter().map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_attempt_that_came_to_nothing_leaves_a_quarter() {
+        let all: Vec<_> = (0..7).map(|attempts| at_once(1_000, attempts)).collect();
+        assert_eq!(all, [1_000, 250, 62, 15, 3, 1, 1]);
+        assert_eq!((at_once(0, 0), at_once(usize::MAX, u32::MAX)), (1, 1));
+    }
 }

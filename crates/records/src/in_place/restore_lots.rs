@@ -201,7 +201,7 @@ impl RestoreLots {
         let Payload { work, mut past, kept } = payload;
         let pairs = work.pairs.clone();
         let races = self.race(unit, None);
-        let refused = match self.exchange.perform(work, races).await {
+        let refused = match self.exchange.perform(work, races, unit.attempts).await {
             Ok(refused) => refused,
             Err(stopped) => {
                 self.race(unit, Some(stopped.raced));

@@ -292,7 +292,8 @@ impl RewriteLots {
     async fn perform(&self, unit: &Unit, payload: Payload) -> Outcome {
         let Payload { work, mut past, rest: mut open } = payload;
         let pairs = work.pairs.clone();
-        let refused: Refused = match self.exchange.perform(work, self.race(unit, None)).await {
+        let races = self.race(unit, None);
+        let refused: Refused = match self.exchange.perform(work, races, unit.attempts).await {
             Ok(refused) => refused,
             Err(stopped) => {
                 self.race(unit, Some(stopped.raced));
