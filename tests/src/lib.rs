@@ -20,6 +20,7 @@ pub mod crash;
 pub mod filter;
 pub mod judge;
 pub mod meddle;
+pub mod merged;
 pub mod simulation;
 pub mod stage;
 pub mod webhook;

@@ -9,6 +9,8 @@
 
 use rehome_emulator::seed::{SeedIdentifier, SeedUser, Status};
 use rehome_tests::{Judge, Options, Stage};
+use rusqlite::Connection;
+use serde_json::json;
 
 /// The addresses of the first so many people of a population whose first one is verified.
 fn addresses(users: usize, seed: u64, count: usize) -> Vec<String> {
@@ -72,5 +74,49 @@ async fn two_who_meet_one_account_both_fail() {
         assert!(row["hint"].is_string() && row["message"].is_string(), "{row}");
     }
     Judge { unmoved, ..Judge::default() }.accepts(&stage).await;
+    stage.replay();
+}
+
+/// Somebody has an account in both, and a row of a table in which there may be one for each: the
+/// plan names both rows, in the words in which the run then fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_foresees_what_rows_of_an_adopted_account_collide_with() {
+    let there: Vec<_> = addresses(40, 33, 3).iter().map(SeedUser::with_email).collect();
+    let options =
+        Options { users: 40, rows: 200, seed: 33, target_people: there, ..Options::default() };
+    let stage = Stage::set(options).await;
+    stage.configure(|text| text + "\"profiles.owner\" = \"user\"\n");
+    let (source, target) = stage.databases().unwrap();
+    let table = "CREATE TABLE profiles (id INTEGER PRIMARY KEY, owner TEXT UNIQUE, about TEXT);";
+    let (source, target) = (Connection::open(source).unwrap(), Connection::open(target).unwrap());
+    source.execute_batch(table).unwrap();
+    target.execute_batch(table).unwrap();
+    source.execute("INSERT INTO profiles SELECT rowid, clerk_id, 'there' FROM users", []).unwrap();
+    let accounts = stage.target().users();
+    for (number, account) in accounts.iter().enumerate() {
+        target
+            .execute(
+                "INSERT INTO profiles VALUES (?1, ?2, 'here')",
+                (501 + i64::try_from(number).unwrap(), &account.id),
+            )
+            .unwrap();
+    }
+
+    let plan = stage.rehome(&["plan", "--json"]).await.expect(0).json();
+    assert_eq!(plan["users"]["adopt"], 3, "{plan}");
+    let table = &plan["tables"]["profiles"];
+    assert_eq!((&table["conflict"], &table["insert"]), (&json!(3), &json!(37)), "{plan}");
+    let conflicts = table["conflicts"].as_array().unwrap();
+    assert_eq!(conflicts.len(), 3, "{plan}");
+    for conflict in conflicts {
+        let words = conflict.as_str().unwrap();
+        assert!(words.ends_with("of the target has the same owner"), "{words}");
+        assert!(words.contains("cannot be added: profiles 50"), "{words}");
+    }
+    let _fails = stage.run().await.expect(3);
+    let failures = stage.rehome(&["failures", "--json"]).await.expect(0).stdout;
+    for conflict in conflicts {
+        assert!(failures.contains(conflict.as_str().unwrap()), "{conflict} of {failures}");
+    }
     stage.replay();
 }

@@ -4,17 +4,18 @@
 //! files (readable by its owner alone, removed at the end), because judging one user takes
 //! knowledge of all of them: whether another claims the same address, for example. Then the same
 //! [`Matcher`] that a run uses decides about each, so that a plan cannot differ from a run in
-//! judgement, only in time.
+//! judgement, only in time. Whose account is there already is known from then on, and so are the
+//! rows that it has in the target's database: what they collide with is named, as a run would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use rehome_clerk::{Decision, Journaled, Matcher, USER, UserSource};
 use rehome_core::clock::Clock;
 use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
-use rehome_core::journal::{Journal, Reader};
+use rehome_core::journal::{Change, Detail, Journal, Reader};
 use rehome_core::progress::{Progress, Watcher};
-use rehome_core::{Knowledge, Pass, Stage, Unit, UnitId};
+use rehome_core::{Event, Knowledge, Origin, Pass, Stage, Unit, UnitId};
 use rehome_records::Select;
 use rehome_records::in_place::Places;
 use sha2::{Digest as _, Sha256};
@@ -55,7 +56,7 @@ pub(crate) async fn plan(
         Finish::Quiescent | Finish::Interrupted => {}
     }
     let reader = Arc::new(journal.reader()?);
-    let users = users(config, remotes, &reader, watcher).await?;
+    let users = users(config, remotes, &journal, &reader, watcher).await?;
     let (tables, order, undeclared) = match (&remotes.databases, &config.records) {
         (Some(databases), Some(records)) => rows(databases, records, &reader, watcher).await?,
         _ => (BTreeMap::new(), Vec::new(), Vec::new()),
@@ -91,6 +92,7 @@ fn requests(users: &UserPlan) -> u64 {
 async fn users(
     config: &Config,
     remotes: &Remotes,
+    journal: &Journal,
     reader: &Arc<Reader>,
     watcher: &Watcher,
 ) -> Result<UserPlan, Error> {
@@ -124,10 +126,18 @@ async fn users(
         for unit in done.iter().chain(&open) {
             not_carried(&mut plan, unit);
         }
-        for decision in matcher.decide(&open, Pass::Final).await? {
+        let mut known = Vec::new();
+        for (unit, decision) in open.iter().zip(matcher.decide(&open, Pass::Final).await?) {
             match decision {
                 Decision::Create => plan.create += 1,
-                Decision::Adopt { .. } | Decision::Ours { .. } => plan.adopt += 1,
+                Decision::Adopt { target, .. } => {
+                    plan.adopt += 1;
+                    known.push((unit.id, target, Origin::Adopted));
+                }
+                Decision::Ours { target } => {
+                    plan.adopt += 1;
+                    known.push((unit.id, target, Origin::Created));
+                }
                 Decision::Skip(_) => plan.skip += 1,
                 Decision::Fail(failure) => *plan.fail.entry(failure.code).or_default() += 1,
                 Decision::Wait => {
@@ -135,10 +145,28 @@ async fn users(
                 }
             }
         }
+        // The application may have rows of theirs already, with which ours will collide.
+        journal.submit(pairs(reader, known)?).await?;
         let what = "users of the plan".to_owned();
         watcher.note(&Progress::Verifying { what, done: plan.total, total });
     }
     Ok(plan)
+}
+
+/// What the plan's own journal is told of users whose account is there already. Of two with one
+/// account a run fails the second.
+fn pairs(reader: &Reader, known: Vec<(UnitId, String, Origin)>) -> Result<Vec<Change>, Error> {
+    let targets: Vec<_> = known.iter().map(|(_, target, _)| target.clone()).collect();
+    let mut taken: HashSet<String> = reader.by_target(&USER, &targets)?.into_keys().collect();
+    let mut changes = Vec::new();
+    for (unit, target, origin) in known {
+        if taken.insert(target.clone()) {
+            let detail = Detail { target: Some(target), origin: Some(origin), ..Detail::default() };
+            changes.push(Change::Step { unit, event: Event::Advanced(Stage::Created), detail });
+            changes.push(Change::step(unit, Event::Advanced(Stage::Mapped)));
+        }
+    }
+    Ok(changes)
 }
 
 /// What a user has that no request can give an account.

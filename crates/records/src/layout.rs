@@ -151,6 +151,15 @@ impl Form {
         self.keys.iter().any(|key| key.own)
     }
 
+    /// Whether a row of it may be left out in favour of one of the target that is the same thing.
+    pub(crate) fn yields(&self) -> bool {
+        match self.on_conflict {
+            OnConflict::Skip => true,
+            OnConflict::Rekey => self.rekeyed(),
+            OnConflict::Fail | OnConflict::Replace => false,
+        }
+    }
+
     /// The source table as SQL needs it.
     pub fn source_table(&self) -> String {
         quote_name(&self.table)

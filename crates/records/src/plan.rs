@@ -1,16 +1,20 @@
 //! What an import would do, counted and not done.
 //!
 //! Only readers are taken, so nothing can be written. Whoever has no counterpart yet is taken to
-//! get one; rows that name them cannot be in the target, so they count as inserts.
+//! get one; rows that name them cannot be in the target, so they count as inserts. Rows that name
+//! somebody whose counterpart is known already are compared under the new id, as an import does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rehome_core::{Halt, Knowledge, Source as _};
 use serde::{Deserialize, Serialize};
 
 use crate::database::ReadDatabase;
+use crate::import::placed::standing_for;
 use crate::layout::Layout;
 use crate::policy::RowPolicy;
+use crate::rekey::Apart;
 use crate::rewrite::unreadable;
 use crate::span::{SpanData, SpanSize, SpanSource};
 use crate::survey::{Fate, Past, Purpose, Surveyor};
@@ -73,12 +77,17 @@ pub async fn plan(
         }
     }
     let mut cursor = None;
+    // What a run would journal of rows for which others stand; tables that are referred to come first.
+    let mut standing: BTreeMap<String, Apart> = BTreeMap::new();
     loop {
         let page = spans.next_page(cursor).await?;
         for found in page.units {
             let span: SpanData =
                 serde_json::from_value(found.data).map_err(|error| Halt::Bug(error.to_string()))?;
-            let draft = surveyor.draft(&span).await?;
+            let mut draft = surveyor.draft(&span).await?;
+            for (table, keys) in &standing {
+                draft.resolved.moves.set_apart(table, keys);
+            }
             let rows = surveyor.judge(draft, &Past::default(), Purpose::Plan).await?;
             let Some(plan) = plans.iter_mut().find(|plan| plan.table == span.table) else {
                 continue;
@@ -86,6 +95,10 @@ pub async fn plan(
             plan.spans += 1;
             plan.rows += rows.len() as u64;
             let form = span.form(&surveyor.layout)?;
+            let keys = standing_for(form, &rows);
+            if !keys.is_empty() {
+                standing.entry(form.table.clone()).or_default().extend(keys);
+            }
             for row in rows {
                 if !unreadable(form, &row.source).is_empty() {
                     plan.unreadable += 1;

@@ -14,6 +14,14 @@
 //! number per collision. Collisions are made rare: by a gap; by raising the target's AUTOINCREMENT
 //! counter with the first rows; and, where there is none, by writing a table's last rows first,
 //! because SQLite numbers new rows from the largest key on.
+//!
+//! A single row can stand apart from its range, at two numbers in the journal, in the same place:
+//!
+//! - Somebody may have a row in both databases where there can be one only: an account in both, and
+//!   a row in both `users` tables. The target's row then stays and stands for ours, and whoever
+//!   refers to ours attaches to it: its old key leads to the target's own.
+//! - A row may come late into a range of which a part has been written, and find its key taken. It
+//!   goes elsewhere alone.
 
 mod columns;
 mod room;
@@ -79,22 +87,6 @@ impl Relocated {
         Ok(one(&span.hi)?.map(|hi| Self { table, lo, hi, by }))
     }
 
-    /// As it stands in the journal as the key of a span in the target: `posts 2500..5000+9000`.
-    pub(crate) fn words(&self) -> String {
-        let lo = self.lo.map(|lo| lo.to_string()).unwrap_or_default();
-        format!("{} {lo}..{}+{}", self.table, self.hi, self.by)
-    }
-
-    /// The reverse of [`Relocated::words`].
-    fn from_words(words: &str) -> Option<Self> {
-        let (table, range) = words.rsplit_once(' ')?;
-        let (lo, rest) = range.split_once("..")?;
-        let (hi, by) = rest.split_once('+')?;
-        let lo = if lo.is_empty() { None } else { Some(lo.parse().ok()?) };
-        let (hi, by) = (hi.parse().ok()?, by.parse().ok()?);
-        Some(Self { table: table.to_owned(), lo, hi, by })
-    }
-
     /// The same range, moved by so much.
     pub(crate) fn by(&self, by: i64) -> Self {
         Self { by, ..self.clone() }
@@ -110,22 +102,97 @@ impl Relocated {
     }
 }
 
+/// Old keys that do not move with their table or their range, with their keys in the target.
+pub(crate) type Apart = BTreeMap<i64, i64>;
+
+/// What the journal says of the keys of one span, as the span's own key in the target:
+/// `posts 2500..5000+9000` where its rows moved on their own, `users ..90@5>77,9>81` where some rows
+/// stand apart, or both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The range of old keys, and by how much it moved if it moved on its own.
+    pub(crate) range: Relocated,
+    pub(crate) alone: bool,
+    pub(crate) apart: Apart,
+}
+
+impl Told {
+    /// As the journal has it; `None` when there is nothing to tell.
+    pub(crate) fn words(&self) -> Option<String> {
+        if !self.alone && self.apart.is_empty() {
+            return None;
+        }
+        let Relocated { table, lo, hi, by } = &self.range;
+        let lo = lo.map(|lo| lo.to_string()).unwrap_or_default();
+        let mut words = format!("{table} {lo}..{hi}");
+        if self.alone {
+            words += &format!("+{by}");
+        }
+        let pairs: Vec<_> = self.apart.iter().map(|(old, new)| format!("{old}>{new}")).collect();
+        if !pairs.is_empty() {
+            words += &format!("@{}", pairs.join(","));
+        }
+        Some(words)
+    }
+
+    /// The reverse of [`Told::words`].
+    fn from_words(words: &str) -> Option<Self> {
+        let (table, rest) = words.rsplit_once(' ')?;
+        let (rest, pairs) = rest.split_once('@').map_or((rest, None), |(r, p)| (r, Some(p)));
+        let (lo, rest) = rest.split_once("..")?;
+        let (hi, by) = rest.split_once('+').map_or((rest, None), |(hi, by)| (hi, Some(by)));
+        let lo = if lo.is_empty() { None } else { Some(lo.parse().ok()?) };
+        let alone = by.is_some();
+        let (hi, by) = (hi.parse().ok()?, by.map_or(Some(0), |by| by.parse().ok())?);
+        let pair = |pair: &str| -> Option<(i64, i64)> {
+            let (old, new) = pair.split_once('>')?;
+            Some((old.parse().ok()?, new.parse().ok()?))
+        };
+        let apart: Apart = pairs
+            .into_iter()
+            .flat_map(|pairs| pairs.split(','))
+            .map(pair)
+            .collect::<Option<_>>()?;
+        let range = Relocated { table: table.to_owned(), lo, hi, by };
+        (alone || !apart.is_empty()).then_some(Self { range, alone, apart })
+    }
+}
+
 /// Where every old key goes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moves {
     pub(crate) shifts: Shifts,
     moved: Vec<Relocated>,
+    apart: BTreeMap<String, Apart>,
 }
 
 impl Moves {
-    /// What the journal says: how far the tables move, and the target keys of spans that moved on
-    /// their own.
+    /// What the journal says: how far the tables move, and the target keys of spans of which there
+    /// is more to tell.
     pub(crate) fn new(shifts: Shifts, spans: &[String]) -> Result<Self, Halt> {
-        let read = |words: &String| {
-            Relocated::from_words(words)
-                .ok_or_else(|| Halt::Bug(format!("the journal's key of a span: {words:?}")))
-        };
-        Ok(Self { shifts, moved: spans.iter().map(read).collect::<Result<_, _>>()? })
+        let mut moves = Self { shifts, ..Self::default() };
+        for words in spans {
+            let Told { range, alone, apart } = Told::from_words(words)
+                .ok_or_else(|| Halt::Bug(format!("the journal's key of a span: {words:?}")))?;
+            moves.set_apart(&range.table, &apart);
+            if alone {
+                moves.moved.push(range);
+            }
+        }
+        Ok(moves)
+    }
+
+    /// Says where single keys go.
+    pub(crate) fn set_apart(&mut self, table: &str, apart: &Apart) {
+        if !apart.is_empty() {
+            self.apart.entry(table.to_owned()).or_default().extend(apart);
+        }
+    }
+
+    /// Those of a range.
+    pub(crate) fn apart(&self, range: &Relocated) -> Apart {
+        let of = self.apart.get(&range.table).into_iter().flatten();
+        of.filter(|(old, _)| range.holds(**old)).map(|(old, new)| (*old, *new)).collect()
     }
 
     /// Puts a range where it is meant to go now, whatever was said of it before.
@@ -143,11 +210,15 @@ impl Moves {
     pub(crate) fn end(&self, table: &str) -> Option<i64> {
         let base = self.shifts.get(table).map(|shift| shift.last.saturating_add(shift.by));
         let own = self.moved.iter().filter(|one| one.table == table).map(Relocated::end).max();
-        base.max(own)
+        let apart = self.apart.get(table).and_then(|of| of.values().copied().max());
+        base.max(own).max(apart)
     }
 
     fn new_key(&self, at: &KeyAt, key: i64) -> Option<i64> {
         let shift = self.shifts.get(&at.table)?;
+        if let Some(new) = self.apart.get(&at.table).and_then(|of| of.get(&key)) {
+            return Some(*new);
+        }
         // No table numbers its rows from 0 down by itself: where the source does not, such a
         // value in a column that no foreign key guards is a sign of the application's.
         if !at.enforced && key <= 0 && shift.first > 0 {
@@ -249,12 +320,33 @@ mod tests {
     }
 
     #[test]
+    fn a_single_key_goes_where_it_is_said_to() {
+        let shifts = Shifts::from([("posts".to_owned(), Shift { by: 1000, first: 1, last: 90 })]);
+        let moves = Moves::new(shifts, &["posts ..20+5000@7>3,9>-1".to_owned()]).unwrap();
+        let new = |key| moves.new_key(&at(false), key);
+        assert_eq!([7, 8, 9, 21].map(new), [Some(3), Some(5008), Some(-1), Some(1021)]);
+        let range = Relocated { table: "posts".to_owned(), lo: Some(7), hi: 20, by: 0 };
+        assert_eq!(moves.apart(&range), Apart::from([(9, -1)]));
+    }
+
+    #[test]
     fn the_words_of_a_span_read_back() {
-        for words in ["posts 10..20+5000", "a b ..-5+7", "x -9..-1+0"] {
-            assert_eq!(Relocated::from_words(words).unwrap().words(), words);
+        for words in
+            ["posts 10..20+5000", "a b ..-5+7", "x -9..-1+0", "x ..9@5>7", "x 1..9+2@5>7,6>-8"]
+        {
+            assert_eq!(Told::from_words(words).unwrap().words().unwrap(), words);
         }
-        for wrong in ["", "posts", "posts 1-2", "posts 1..2", "posts a..2+3"] {
-            assert_eq!(Relocated::from_words(wrong), None, "{wrong}");
+        for wrong in [
+            "",
+            "posts",
+            "posts 1-2",
+            "posts 1..2",
+            "posts a..2+3",
+            "x ..9@",
+            "x ..9@5",
+            "x ..9+@5>6",
+        ] {
+            assert_eq!(Told::from_words(wrong), None, "{wrong}");
         }
     }
 }

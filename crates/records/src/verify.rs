@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::database::{ReadDatabase, Select};
 use crate::import::digests::RowDigest;
 use crate::layout::{Form, Layout, pick};
-use crate::policy::{OnConflict, Removed, RowPolicy, Unmapped};
+use crate::policy::{Removed, RowPolicy, Unmapped};
 use crate::resolve::Resolution;
 use crate::span::{SpanData, SpanSize, SpanSource};
 use crate::survey::{Past, Purpose, Surveyor, differing, show_key};
@@ -357,7 +357,7 @@ impl RowAudit {
         there: &[Option<Vec<Value>>],
     ) -> Result<Vec<usize>, Halt> {
         let mut numbers = Vec::new();
-        if form.on_conflict != OnConflict::Skip {
+        if !form.yields() {
             return Ok(numbers);
         }
         for (number, (row, there)) in expected.iter().zip(there).enumerate() {

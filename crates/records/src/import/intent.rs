@@ -1,12 +1,13 @@
 //! What the journal is told before a span is written, so that a lost answer can be settled and a
 //! rollback can tell our rows from theirs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rehome_core::{Halt, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::digests::{Digests, RowDigest, unpack};
+use crate::rekey::Apart;
 use crate::span::{key_from_json, key_to_json};
 use crate::value::Value;
 
@@ -109,6 +110,10 @@ pub struct Intent {
     /// By how much the keys of the span move, when not with their table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<i64>,
+    /// Rows whose keys do not move with the span, with their keys in the target: those that go
+    /// elsewhere on their own, and those for which rows of the target stand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apart: BTreeMap<i64, i64>,
     /// Keys of all rows that are to be written. Absent in journals of earlier versions, which know
     /// a row of theirs only as long as the source has not changed it.
     #[serde(default, skip_serializing_if = "KeySet::is_empty")]
@@ -126,6 +131,7 @@ pub(crate) struct Prior {
     pub(crate) open: HashSet<Vec<Value>>,
     pub(crate) replaced: Vec<Replaced>,
     pub(crate) moved: Option<i64>,
+    pub(crate) apart: Apart,
     /// The rows that were to be written.
     pub(crate) writes: HashMap<Vec<Value>, Option<RowDigest>>,
     /// Those that were to make room, as they stood.
@@ -153,6 +159,7 @@ impl Prior {
             open: intent.open.to_set()?,
             replaced: intent.replaced,
             moved: intent.moved,
+            apart: intent.apart,
         }))
     }
 

@@ -41,6 +41,7 @@ use crate::database::{ReadDatabase, WriteDatabase};
 use crate::layout::{Form, Layout};
 use crate::misdirected::misdirected;
 use crate::policy::RowPolicy;
+use crate::rekey::Apart;
 use crate::span::{SPAN, SpanData, key_to_json};
 use crate::survey::{Fate, Past, Planned, Surveyor};
 use crate::value::Value;
@@ -160,7 +161,9 @@ impl ImportSpans {
         }
         let attempt = self.attempt(unit);
         let past = Past::of(unit, unit.intent_void || attempt.void)?;
-        let Placed { form, planned, moved } = self.placed(&span, draft, &past).await?;
+        let placed = self.placed(&span, draft, &past).await?;
+        let moved = placed.moved();
+        let Placed { form, planned, told } = placed;
         let mut rows = writes(&planned);
         if form.rekeyed() && form.counter.is_none() {
             // Where a span takes several requests, the largest keys come first, as they do among
@@ -169,7 +172,7 @@ impl ImportSpans {
         }
         let repeated = past.meant_or(!rows.is_empty());
         let mut done = summary::done(&form, &planned, &past, repeated)?;
-        placed::note(&mut done, moved.as_ref())?;
+        placed::note(&mut done, told.as_ref())?;
         if rows.is_empty() {
             return Ok(match done.rest {
                 None => {
@@ -183,8 +186,8 @@ impl ImportSpans {
                 }
             });
         }
-        let moved = moved.map(|range| range.by);
-        let intent = Self::intent(&form, &planned, &past, moved);
+        let apart = told.map(|told| told.apart).unwrap_or_default();
+        let intent = Self::intent(&form, &planned, &past, (moved, apart));
         Ok(Prepared::Effect {
             intent,
             payload: Box::new(Payload {
@@ -201,7 +204,7 @@ impl ImportSpans {
         form: &Form,
         planned: &[Planned],
         past: &Past,
-        moved: Option<i64>,
+        (moved, apart): (Option<i64>, Apart),
     ) -> serde_json::Value {
         let keys = |wanted: &dyn Fn(&Planned) -> bool| {
             KeySet::new(planned.iter().filter(|plan| wanted(plan)).map(|plan| &plan.key))
@@ -256,14 +259,25 @@ impl ImportSpans {
             .collect();
         let (writes, digests) = pack(&written);
         let table = form.target_table.clone();
-        json!(Intent { table, insert, existed, left, open, replaced, moved, writes, digests })
+        json!(Intent {
+            table,
+            insert,
+            existed,
+            left,
+            open,
+            replaced,
+            moved,
+            apart,
+            writes,
+            digests
+        })
     }
 
     async fn probe_one(&self, unit: &Unit) -> Result<Probed, Halt> {
         let span = SpanData::of(unit)?;
         let draft = self.surveyor.draft(&span).await?;
         let past = Past::of(unit, false)?;
-        let Placed { form, mut planned, moved } = self.placed(&span, draft, &past).await?;
+        let Placed { form, mut planned, told } = self.placed(&span, draft, &past).await?;
         planned.extend(self.surveyor.left_behind(&form, &planned, &past).await?);
         let ours = |plan: &Planned| plan.fate == Fate::Equal { ours: true } && !past.knows(plan);
         // A write is atomic: when no row stands as it would have left it, it left no trace, and
@@ -281,7 +295,7 @@ impl ImportSpans {
             self.remember(unit, Some(Attempt { void: !some, races }));
             if some {
                 let mut done = summary::done(&form, &there, &past, true)?;
-                placed::note(&mut done, moved.as_ref())?;
+                placed::note(&mut done, told.as_ref())?;
                 done.rest = None;
                 return Ok(Probed::Part(done));
             }
@@ -289,7 +303,7 @@ impl ImportSpans {
         }
         self.remember(unit, None);
         let mut done = summary::done(&form, &planned, &past, true)?;
-        placed::note(&mut done, moved.as_ref())?;
+        placed::note(&mut done, told.as_ref())?;
         Ok(Probed::Done(done))
     }
 }

@@ -3,13 +3,16 @@
 //! With their table, as a rule. When somebody of the target's has taken a key since that was
 //! decided, the span goes elsewhere on its own, as long as nothing of it can be there: then its
 //! rows are where its latest intent put them, whatever has happened around them.
+//!
+//! A row for which one of the target's stands goes nowhere: its key leads to that one. And one that
+//! comes late, when rows around it have been written, and finds its key taken, goes elsewhere alone.
 
 use rehome_core::{Condition, Done, Halt, Stage, Unit, WaitFor};
 
 use super::ImportSpans;
 use super::summary::SpanDone;
 use crate::layout::Form;
-use crate::rekey::{self, Moves, Relocated};
+use crate::rekey::{self, Apart, Moves, Relocated, Told};
 use crate::span::{SPAN, SpanData, last_of};
 use crate::survey::{Draft, Fate, KEY_TAKEN, Past, Planned, Purpose};
 use crate::value::Value;
@@ -22,19 +25,58 @@ pub(super) struct Placed {
     /// The form, with the counter that its rows need.
     pub(super) form: Form,
     pub(super) planned: Vec<Planned>,
-    /// Where it goes, when not with its table.
-    pub(super) moved: Option<Relocated>,
+    /// What there is to tell of where its keys lead, for a table that gets new ones.
+    pub(super) told: Option<Told>,
 }
 
-/// Notes in an outcome where a span went, so that whoever refers to its rows finds them.
-pub(super) fn note(done: &mut Done, moved: Option<&Relocated>) -> Result<(), Halt> {
-    if let (Some(moved), Some(json)) = (moved, &done.data) {
-        let mut data = SpanDone::of(json)?;
-        data.moved = Some(moved.by);
-        done.data = Some(data.json()?);
-        done.target = Some(moved.words());
+impl Placed {
+    /// By how much it moves, when not with its table.
+    pub(super) fn moved(&self) -> Option<i64> {
+        self.told.as_ref().filter(|told| told.alone).map(|told| told.range.by)
     }
+}
+
+/// Notes in an outcome where the keys of a span lead, so that whoever refers to its rows finds
+/// them.
+pub(super) fn note(done: &mut Done, told: Option<&Told>) -> Result<(), Halt> {
+    let Some(told) = told else { return Ok(()) };
+    if let (true, Some(json)) = (told.alone, &done.data) {
+        let mut data = SpanDone::of(json)?;
+        data.moved = Some(told.range.by);
+        done.data = Some(data.json()?);
+    }
+    done.target = told.words();
     Ok(())
+}
+
+/// The rows of a table with new keys for which rows of the target stand: old keys, and theirs.
+pub(crate) fn standing_for(form: &Form, planned: &[Planned]) -> Apart {
+    let Some(key) = form.key.first().filter(|_| form.rekeyed()) else { return Apart::new() };
+    let number = |row: &[Value]| row.get(*key).and_then(Value::as_integer);
+    let pair = |plan: &Planned| match &plan.fate {
+        Fate::Yields { there } => Some((number(&plan.source)?, number(there)?)),
+        Fate::Insert
+        | Fate::Update { .. }
+        | Fate::Complete { .. }
+        | Fate::Remove { .. }
+        | Fate::Gone
+        | Fate::Displace { .. }
+        | Fate::Equal { .. }
+        | Fate::Held { .. }
+        | Fate::Skipped
+        | Fate::Failed { .. } => None,
+    };
+    planned.iter().filter_map(pair).collect()
+}
+
+/// The old keys of rows whose new ones are taken, in ascending order.
+fn taken(form: &Form, planned: &[Planned]) -> Vec<i64> {
+    let is_taken =
+        |plan: &&Planned| matches!(&plan.fate, Fate::Failed { code, .. } if *code == KEY_TAKEN);
+    let key = |plan: &Planned| plan.source.get(*form.key.first()?).and_then(Value::as_integer);
+    let mut keys: Vec<i64> = planned.iter().filter(is_taken).filter_map(key).collect();
+    keys.sort_unstable();
+    keys
 }
 
 impl ImportSpans {
@@ -49,10 +91,12 @@ impl ImportSpans {
         let Some(range) = range else {
             let form = draft.form.clone();
             let planned = self.surveyor.judge(draft, past, Purpose::Import).await?;
-            return Ok(Placed { form, planned, moved: None });
+            return Ok(Placed { form, planned, told: None });
         };
         let settled = past.moved();
         let mut by = settled.flatten();
+        let mut apart = draft.resolved.moves.apart(&range);
+        apart.extend(past.apart());
         let mut places = 0;
         loop {
             let mut draft = draft.clone();
@@ -62,24 +106,39 @@ impl ImportSpans {
                 Some(moved) => moves.put(moved.clone()),
                 None => moves.take_back(&range),
             }
+            moves.set_apart(&range.table, &apart);
             draft.form.counter = counter(&draft.form, moves);
             let (form, moves) = (draft.form.clone(), moves.clone());
             let first = first(&range, &draft);
             let planned = self.surveyor.judge(draft, past, Purpose::Import).await?;
-            let taken = |plan: &Planned| matches!(&plan.fate, Fate::Failed { code, .. } if *code == KEY_TAKEN);
+            let taken = taken(&form, &planned);
             places += 1;
-            let stays = settled.is_some() || places > PLACES || !planned.iter().any(taken);
-            let target = self.surveyor.target.as_ref();
-            let elsewhere = if stays {
-                None
-            } else {
-                let ends = (first, range.hi);
-                rekey::beyond(target, &form, ends, moves.end(&span.table)).await?
-            };
-            match elsewhere {
-                Some(there) => by = Some(there),
-                None => return Ok(Placed { form, planned, moved }),
+            // Under the key of the row that stands for it, it is judged once more: what an intent
+            // says of a row, it says by its final key.
+            let standing = standing_for(&form, &planned);
+            if places <= PLACES && standing.iter().any(|(old, new)| apart.get(old) != Some(new)) {
+                apart.extend(standing);
+                continue;
             }
+            if let (Some(least), Some(most)) = (taken.first(), taken.last())
+                && places <= PLACES
+            {
+                // Rows around those that have been written are where they are.
+                let ends = if settled.is_some() { (*least, *most) } else { (first, range.hi) };
+                let target = self.surveyor.target.as_ref();
+                let there = rekey::beyond(target, &form, ends, moves.end(&span.table)).await?;
+                if let Some(there) = there {
+                    if settled.is_some() {
+                        apart.extend(taken.iter().map(|key| (*key, key.saturating_add(there))));
+                    } else {
+                        by = Some(there);
+                    }
+                    continue;
+                }
+            }
+            let alone = moved.is_some();
+            let told = Told { range: moved.unwrap_or(range), alone, apart };
+            return Ok(Placed { form, planned, told: Some(told) });
         }
     }
 

@@ -215,8 +215,8 @@ pub(crate) fn failure(failed: &[Failed]) -> Option<Failure> {
              `skip` or `replace` for the table in [records.on_conflict]; then `rehome retry`"
         }
         "key_taken" => {
-            "move or remove the row in the target that has taken the key since rows around it were \
-             written, then `rehome retry`"
+            "one key after the other was taken in the target while this run looked for one, or none is \
+             left beyond its largest; `rehome retry` looks again"
         }
         "parent_missing" => {
             "add the missing row, clear the reference, or carry the table that it is in, then \

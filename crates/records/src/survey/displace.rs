@@ -111,8 +111,16 @@ impl Surveyor {
                 decided = Some(conflict(form, plan, there, Some(why)));
             } else if let Some(theirs) = in_the_way.iter().find(|row| owner_of(row).is_none()) {
                 match form.on_conflict {
-                    OnConflict::Fail | OnConflict::Rekey => {
-                        decided = Some(conflict(form, plan, theirs, None));
+                    OnConflict::Fail => decided = Some(conflict(form, plan, theirs, None)),
+                    // Another number is no reason to have the same thing twice.
+                    OnConflict::Rekey => {
+                        let same = |row: &&&Vec<Value>| same_thing(form, &plan.row, row);
+                        decided = Some(match in_the_way.iter().find(same) {
+                            Some(there) if form.yields() => {
+                                Fate::Yields { there: (**there).clone() }
+                            }
+                            Some(_) | None => conflict(form, plan, theirs, None),
+                        });
                     }
                     OnConflict::Skip => decided = Some(left_out(form, plan, &in_the_way)),
                     OnConflict::Replace => {

@@ -11,6 +11,7 @@ use super::Planned;
 use crate::import::digests::RowDigest;
 use crate::import::summary::SpanDone;
 use crate::import::{Prior, Replaced};
+use crate::rekey::Apart;
 use crate::undo::SpanEffect;
 use crate::value::Value;
 
@@ -60,6 +61,11 @@ impl Past {
         }
         let left = self.effect.as_ref().filter(|left| !left.inserted.is_empty())?;
         Some(left.done.moved)
+    }
+
+    /// The rows that stand apart as an intent has them of which something may be in the target.
+    pub(crate) fn apart(&self) -> Apart {
+        self.meant().map(|prior| prior.apart.clone()).unwrap_or_default()
     }
 
     /// Whether a row of this key, equal to ours, was put there by us.

@@ -18,7 +18,6 @@ use super::{Fate, Past, Planned, Purpose, Surveyor};
 use crate::database::{ReadDatabase, Select, quote_name};
 use crate::json_rows::chunks;
 use crate::layout::{Form, Keying, ParentAt, pick};
-use crate::policy::OnConflict;
 use crate::rewrite::mentions;
 use crate::span::SPAN;
 use crate::target_rows::{existing, take_number};
@@ -174,8 +173,7 @@ impl Surveyor {
                 None => absent.push((place, source, row)),
                 Some(there) if *there == row || completes(above, there, &row) => {}
                 // It was left out in favour of that row, which is the same thing.
-                Some(there)
-                    if above.on_conflict == OnConflict::Skip && same_thing(above, &row, there) => {}
+                Some(there) if above.yields() && same_thing(above, &row, there) => {}
                 Some(_) => {
                     let plan = Planned::of(above, source, row, Fate::Insert);
                     differ.push((place, plan));

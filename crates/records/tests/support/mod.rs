@@ -7,6 +7,7 @@ pub(crate) mod back;
 pub(crate) mod cloud;
 pub(crate) mod picture;
 pub(crate) mod shapes;
+pub(crate) mod town;
 pub(crate) mod trouble;
 pub(crate) mod users;
 
