@@ -15,4 +15,4 @@ mod world;
 pub use application::Application;
 pub use snapshot::Snapshot;
 pub use trial::{Act, Ended, Trial, boundaries, run_all, tell};
-pub use world::World;
+pub use world::{Setting, World};

@@ -19,6 +19,8 @@ pub struct Judge {
     /// Whether how often an account was created is passed over: after a way back and forth again
     /// some were created more often.
     pub uncounted: bool,
+    /// Tables that are judged elsewhere.
+    pub elsewhere: Vec<String>,
 }
 
 impl Judge {
@@ -48,6 +50,9 @@ impl Judge {
         }
         if stage.in_place() {
             command.arg("--in-place");
+        }
+        for table in &self.elsewhere {
+            command.arg("--elsewhere").arg(table);
         }
         for attribute in &self.left_out {
             command.arg("--left-out").arg(attribute);

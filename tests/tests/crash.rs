@@ -13,16 +13,17 @@
 
 use std::collections::BTreeSet;
 
-use rehome_tests::crash::{Act, Trial, boundaries, run_all, tell};
+use rehome_tests::crash::{Act, Setting, Trial, boundaries, run_all, tell};
 use rehome_tests::{Databases, binary};
 
 /// One life for every boundary that the last of `steps` reaches undisturbed, with a death there; and
 /// then what `after` says. Gives how many died.
-async fn enumerate(databases: Databases, steps: &[Act], after: &[Act]) -> u64 {
+async fn enumerate(setting: impl Into<Setting>, steps: &[Act], after: &[Act]) -> u64 {
+    let setting = setting.into();
     let (last, first) = steps.split_last().unwrap();
     let whole = |act: &Act| (*act, None);
-    let trials = (1..=boundaries(databases, steps).await).map(|at| Trial {
-        databases,
+    let trials = (1..=boundaries(setting, steps).await).map(|at| Trial {
+        setting,
         steps: (first.iter().map(whole))
             .chain([(*last, Some(at))])
             .chain(after.iter().map(whole))
@@ -66,6 +67,18 @@ async fn every_boundary_of_a_rollback_in_place() {
 async fn every_boundary_in_place_over_d1() {
     assert!(enumerate(Databases::InPlaceD1, &[Act::Run], &[Act::Rollback]).await > 110);
     assert!(enumerate(Databases::InPlaceD1, &[Act::Run, Act::Rollback], &[]).await > 60);
+}
+
+/// Rows of both sides that have the same numbers are merged under new keys: nothing comes twice, no
+/// reference is torn, nothing of the target's own changes.
+#[cfg(feature = "slow")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_boundary_where_keys_move() {
+    for databases in [Databases::Sqlite, Databases::D1] {
+        let setting = Setting { databases, merged: true };
+        assert!(enumerate(setting, &[Act::Run], &[]).await > 180);
+        assert!(enumerate(setting, &[Act::Run, Act::Rollback], &[]).await > 100);
+    }
 }
 
 /// What the source has changed since goes again, and is taken back like the rest.
@@ -119,7 +132,7 @@ async fn pairs() {
                     vec![(Run, None), (Rollback, Some(m)), (Run, Some(then))]
                 }
             };
-            trials.push(Trial { databases, steps });
+            trials.push(Trial { setting: databases.into(), steps });
         }
     }
     println!("seed {SEED}");
@@ -133,7 +146,7 @@ async fn pairs() {
 /// What costs nothing is not there: the ordinary binary holds no boundary's name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shipped_binary_cannot_be_told_to_die() {
-    let undisturbed = Trial { databases: Databases::D1, steps: vec![(Act::Run, None)] };
+    let undisturbed = Trial { setting: Databases::D1.into(), steps: vec![(Act::Run, None)] };
     let ended = undisturbed.live().await.unwrap_or_else(|wrong| panic!("{wrong}"));
     let reached: BTreeSet<_> = ended.reached.iter().flatten().map(String::as_str).collect();
     let mut names: Vec<_> = reached.into_iter().filter(|name| !name.contains(": ")).collect();

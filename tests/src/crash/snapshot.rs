@@ -48,12 +48,13 @@ impl Snapshot {
     }
 }
 
-/// Kind, name and text of all that the schema holds. The emulated D1 keeps tables of its own.
+/// Kind, name and text of all that the schema holds. The emulated D1 keeps tables of its own, and
+/// the counters of AUTOINCREMENT stay where they are on a way back.
 fn schema(connection: &Connection) -> Vec<(String, String, String)> {
     let mut statement = connection
         .prepare(
             "SELECT type, name, coalesce(sql, '') FROM sqlite_schema
-             WHERE name NOT LIKE '\\_%' ESCAPE '\\'",
+             WHERE name NOT LIKE '\\_%' ESCAPE '\\' AND name <> 'sqlite_sequence'",
         )
         .expect("the schema can be read");
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::World;
+use super::{Setting, World};
 use crate::Databases;
 
 /// What a process does.
@@ -48,8 +48,8 @@ impl Act {
 /// judged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trial {
-    /// Where the rows are.
-    pub databases: Databases,
+    /// The world.
+    pub setting: Setting,
     /// The processes.
     pub steps: Vec<(Act, Option<u64>)>,
 }
@@ -57,13 +57,16 @@ pub struct Trial {
 /// `files run@17 run@4`, as [`Trial::from_str`] reads it.
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.databases {
+        f.write_str(match self.setting.databases {
             Databases::None => "none",
             Databases::Sqlite => "files",
             Databases::D1 => "d1",
             Databases::InPlace => "in-place",
             Databases::InPlaceD1 => "in-place-d1",
         })?;
+        if self.setting.merged {
+            f.write_str(MERGED)?;
+        }
         for (act, at) in &self.steps {
             write!(f, " {}", act.word())?;
             if let Some(at) = at {
@@ -79,7 +82,11 @@ impl FromStr for Trial {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = text.split_whitespace();
-        let databases = match words.next() {
+        let place = words.next().map(|word| match word.strip_suffix(MERGED) {
+            Some(place) => (place, true),
+            None => (word, false),
+        });
+        let databases = match place.map(|(place, _)| place) {
             Some("files") => Databases::Sqlite,
             Some("d1") => Databases::D1,
             Some("in-place") => Databases::InPlace,
@@ -92,7 +99,8 @@ impl FromStr for Trial {
             let at = at.map(str::parse).transpose().map_err(|error| format!("{word}: {error}"))?;
             act.map(|act| (act, at)).ok_or_else(|| format!("{name} is no act"))
         };
-        Ok(Self { databases, steps: words.map(step).collect::<Result<_, _>>()? })
+        let setting = Setting { databases, merged: place.is_some_and(|(_, merged)| merged) };
+        Ok(Self { setting, steps: words.map(step).collect::<Result<_, _>>()? })
     }
 }
 
@@ -113,7 +121,7 @@ impl Trial {
     /// # Errors
     /// What was wrong, in words.
     pub async fn live(&self) -> Result<Ended, String> {
-        let world = World::new(self.databases).await;
+        let world = World::new(self.setting).await;
         let mut ended = Ended::default();
         let result = self.live_in(&world, &mut ended).await;
         let deaths = ended.deaths.join("`, then at `");
@@ -194,13 +202,17 @@ async fn complete(world: &World, act: Act, ended: &mut Ended) -> Result<(), Stri
     world.replay()
 }
 
+/// What a trial's first word ends with where tables are merged besides.
+const MERGED: &str = "-merged";
+
 /// How many boundaries the last of these acts reaches when nobody disturbs any of them.
 ///
 /// # Panics
 /// When that goes wrong.
-pub async fn boundaries(databases: Databases, acts: &[Act]) -> u64 {
+pub async fn boundaries(setting: impl Into<Setting>, acts: &[Act]) -> u64 {
+    let setting = setting.into();
     let index = acts.len() - 1;
-    let undisturbed = Trial { databases, steps: acts.iter().map(|act| (*act, None)).collect() };
+    let undisturbed = Trial { setting, steps: acts.iter().map(|act| (*act, None)).collect() };
     let ended = undisturbed.live().await.unwrap_or_else(|wrong| panic!("{wrong}"));
     ended.reached[index].len() as u64
 }

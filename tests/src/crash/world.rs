@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{Application, Snapshot};
 use crate::binary::{self, Finished, Running};
+use crate::merged::{NAMES, Own, rekeyed};
 use crate::{Databases, Judge, Options, Stage};
 
 /// Whose account is in the target before the migration.
@@ -45,6 +46,22 @@ const CHANGES: &str = "
     INSERT INTO counters (user_id, note) SELECT min(clerk_id), 'since' FROM users;
 ";
 
+/// Which world it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Where the rows are.
+    pub databases: Databases,
+    /// Whether there are tables besides in which both sides number their rows alike, and which are
+    /// merged under new keys.
+    pub merged: bool,
+}
+
+impl From<Databases> for Setting {
+    fn from(databases: Databases) -> Self {
+        Self { databases, merged: false }
+    }
+}
+
 /// A migration's surroundings, with what the target held before.
 #[derive(Debug)]
 pub struct World {
@@ -53,14 +70,17 @@ pub struct World {
     application: Application,
     before: Snapshot,
     judge: Judge,
+    /// What the target has in tables that are merged.
+    own: Option<Own>,
 }
 
 impl World {
-    /// A new one, with its rows in `databases`.
+    /// A new one.
     ///
     /// # Panics
     /// When it cannot be made.
-    pub async fn new(databases: Databases) -> Self {
+    pub async fn new(setting: Setting) -> Self {
+        let Setting { databases, merged } = setting;
         let options = Options {
             users: 5,
             rows: 18,
@@ -89,10 +109,15 @@ impl World {
             alone.execute_batch(verifieddit::schema()).expect("the schema can be made");
             alone.execute_batch(OWN_ROWS).expect("the target has rows of its own");
         }
+        let own = merged.then(|| {
+            stage.configure(|text| rekeyed(&text));
+            Own::fill(&stage, 6, 4)
+        });
         let application = Application::start(stage.target(), &target, ANSWERED);
         let before = Snapshot::take(&stage.target(), &target);
-        let judge = Judge { target_before: Some(copy), ..Judge::default() };
-        Self { stage, application, before, judge }
+        let elsewhere = if merged { NAMES.map(str::to_owned).to_vec() } else { Vec::new() };
+        let judge = Judge { target_before: Some(copy), elsewhere, ..Judge::default() };
+        Self { stage, application, before, judge, own }
     }
 
     /// Runs the mortal binary; dies at the given boundary, counted from 1, if there is one. Gives
@@ -146,6 +171,9 @@ impl World {
     pub async fn judge_whole(&self, counted: bool) -> Result<(), String> {
         let judge = Judge { uncounted: !counted, ..self.judge.clone() };
         judge.compare(&self.stage).await?;
+        if let Some(own) = &self.own {
+            own.judge(&self.stage)?;
+        }
         if counted { self.written_once() } else { Ok(()) }
     }
 
