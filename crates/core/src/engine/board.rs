@@ -30,13 +30,13 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub(super) struct Board {
     reports: Mutex<Vec<Report>>,
-    changed: watch::Sender<u64>,
+    changed: watch::Sender<()>,
 }
 
 impl Board {
     /// A board for so many lanes, all busy at first.
     pub(super) fn new(lanes: usize) -> Self {
-        Self { reports: Mutex::new(vec![Report::Busy; lanes]), changed: watch::Sender::new(0) }
+        Self { reports: Mutex::new(vec![Report::Busy; lanes]), changed: watch::Sender::new(()) }
     }
 
     /// Takes a lane's report.
@@ -47,12 +47,12 @@ impl Board {
         {
             *place = report;
             drop(reports);
-            self.changed.send_modify(|count| *count += 1);
+            self.changed.send_replace(());
         }
     }
 
     /// Signals every change of any report.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 

@@ -2,6 +2,7 @@
 
 mod again;
 mod back;
+mod bounds;
 mod delays;
 mod following;
 mod last;
@@ -9,6 +10,7 @@ mod lingering;
 mod losses;
 mod order;
 mod parts;
+mod releases;
 mod scripted;
 mod stopping;
 mod taken;

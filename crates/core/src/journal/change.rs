@@ -225,3 +225,25 @@ pub struct Ack {
     /// How many units a page added.
     pub new_units: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_about_what_the_first_of_them_is_about() {
+        let page = Change::Page {
+            kind: Kind::new("user"),
+            units: Vec::new(),
+            cursor: serde_json::Value::Null,
+            done: true,
+            total: None,
+        };
+        let step = Change::step(UnitId(1), Event::Held);
+        let note = Change::Note { event: "remark", detail: serde_json::Value::Null };
+        assert_eq!(word(&[]), "nothing");
+        assert_eq!(word(&[page, step.clone()]), "page");
+        assert_eq!(word(&[step, note.clone()]), "held");
+        assert_eq!(word(&[note]), "remark");
+    }
+}

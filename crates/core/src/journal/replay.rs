@@ -283,3 +283,27 @@ fn words(value: ValueRef<'_>) -> String {
         ValueRef::Blob(bytes) => format!("{} bytes", bytes.len()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_while_the_log_is_replayed_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = schema::open_scratch(&folder.path().join("log")).unwrap();
+        let exported = format!(r#"{{"kind":"user","key":"{}","data":{{}}}}"#, "k".repeat(100_000));
+        log.prepare(
+            "INSERT INTO entry (unit, at, event, from_stage, to_stage, attempt, detail)
+             VALUES (1, 0, 'exported', NULL, 1, 0, ?1)",
+        )
+        .and_then(|mut statement| statement.execute([exported]))
+        .unwrap();
+        let scratch = schema::open_scratch(&folder.path().join("scratch")).unwrap();
+        let pages: i64 = scratch.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        scratch.pragma_update(None, "max_page_count", pages + 2).unwrap();
+        let error = replay(&log, &scratch).unwrap_err();
+        let Error::Sqlite { source, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(source.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
+    }
+}

@@ -65,12 +65,20 @@ pub(super) fn take_place(made: &Path, path: &Path) -> Result<(), Error> {
         move |source| Error::File { doing, path, source }
     };
     std::fs::rename(made, path).map_err(failed("give its name to the journal"))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     #[cfg(unix)]
-    std::fs::File::open(folder.unwrap_or(Path::new(".")))
+    std::fs::File::open(folder_of(path))
         .and_then(|folder| folder.sync_all())
         .map_err(failed("make durable the name of"))?;
     Ok(())
+}
+
+/// The folder that a name stands in.
+#[cfg(unix)]
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    }
 }
 
 /// The name of a file that belongs to the journal.
@@ -194,19 +202,14 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     conn.busy_timeout(BUSY).map_err(Error::sqlite("set its patience"))?;
     conn.set_prepared_statement_cache_capacity(64);
     recognise(&conn, path)?;
-    match known(format(&conn)?)? {
-        0 => Err(Error::NotAJournal { path: path.to_owned(), found: "an empty file".into() }),
-        format if format < STEPS.len() => {
-            // A reader may be all that is ever opened again: a look must not depend on a run.
-            drop(conn);
-            upgrade_file(path)?;
-            open_reader(path)
-        }
-        _ => {
-            lock::refuse_shortened(&conn, path)?;
-            Ok(conn)
-        }
+    if known(format(&conn)?)? < STEPS.len() {
+        // A reader may be all that is ever opened again: a look must not depend on a run.
+        drop(conn);
+        upgrade_file(path)?;
+        return open_reader(path);
     }
+    lock::refuse_shortened(&conn, path)?;
+    Ok(conn)
 }
 
 /// Brings a file of an older format to the present one. Waits for nobody: when a run holds the
@@ -266,6 +269,8 @@ fn recognise(conn: &Connection, path: &Path) -> Result<(), Error> {
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|source| Error::Damaged(source.to_string()))?;
     match (id, tables) {
+        // It has its format before it has its name (see [`create`]), so this was not written here.
+        (APPLICATION_ID, _) if format(conn)? == 0 => Err(not("a journal without a format".into())),
         (APPLICATION_ID, _) => Ok(()),
         (_, 0) => Err(not("an empty database".into())),
         (_, tables) => Err(not(format!("a SQLite file of something else, with {tables} tables"))),
@@ -381,6 +386,14 @@ mod tests {
         );
         conn.execute_batch("ROLLBACK").unwrap();
         settle_pragmas(&conn).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_is_made_durable_in_its_own_folder() {
+        for (path, folder) in [("a.journal", "."), ("in/a.journal", "in"), ("/a.journal", "/")] {
+            assert_eq!(folder_of(Path::new(path)), Path::new(folder));
+        }
     }
 
     #[test]

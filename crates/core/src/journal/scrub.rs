@@ -359,3 +359,37 @@ fn compare(old: &Connection, new: &Connection) -> Result<(), Error> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_that_stands_elsewhere_or_is_missing_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let [old, new] =
+            ["old", "new"].map(|name| schema::open_scratch(&folder.path().join(name)).unwrap());
+        let export = |conn: &Connection, unit: i64| {
+            let detail = json!({ "kind": "user", "key": unit.to_string(), "data": {} });
+            let entry = (Some(unit), 0, "exported", None, Some(1), 0);
+            append(conn, entry, Some(&detail.to_string()), None).unwrap();
+        };
+        let advance = |conn: &Connection, target: &str| {
+            let detail = json!({ "target": target }).to_string();
+            append(conn, (Some(1), 0, "advanced", Some(1), Some(2), 0), Some(&detail), None)
+        };
+        let differs = || match compare(&old, &new) {
+            Ok(()) => false,
+            Err(Error::ReplayDiffers(_)) => true,
+            Err(other) => panic!("{other:?}"),
+        };
+        export(&old, 1);
+        assert!(differs(), "it is missing");
+        export(&new, 1);
+        assert!(!differs());
+        advance(&old, "t1").unwrap();
+        assert!(differs(), "it stands elsewhere");
+        advance(&new, "t9").unwrap();
+        assert!(differs(), "it has another counterpart");
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::scripted::{Scripted, alone, exported};
 use super::*;
 use crate::journal::Change;
+use crate::progress::Progress;
 
 /// One unit a page. Behind the second page a newcomer stands that was not there when the first page
 /// was read.
@@ -65,6 +66,68 @@ async fn a_reading_that_was_interrupted_looks_once_more_behind_its_end() {
     journal.submit(vec![page]).await.unwrap();
     read(&journal).await;
     assert_eq!(keys(&journal), ["k0", "k1", "k2"]);
+}
+
+/// Gives the same page whenever it is asked, as a source does that is at its end.
+struct Same {
+    keys: &'static [&'static str],
+    cursor: u64,
+}
+
+impl Source for Same {
+    fn kind(&self) -> Kind {
+        THING
+    }
+
+    fn goes_on(&self) -> bool {
+        true
+    }
+
+    fn next_page<'a>(&'a self, _: Option<Value>) -> BoxFuture<'a, Result<Page, Halt>> {
+        let units = self.keys.iter().map(|key| Exported {
+            source_key: (*key).to_owned(),
+            scope: String::new(),
+            label: None,
+            aliases: Vec::new(),
+            data: json!({}),
+        });
+        let (units, cursor) = (units.collect(), json!(self.cursor));
+        Box::pin(ready(Ok(Page { units, cursor, done: true, total: None })))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_without_news_leaves_no_entry_and_every_other_page_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open_inline(&dir);
+    let mut told = Vec::new();
+    for (keys, cursor) in [
+        (["a", "b"].as_slice(), 1),
+        (&[], 1),
+        (&[], 1),
+        // The place to go on from has moved, though nothing was there.
+        (&[], 2),
+        // Newcomers at the same place, one of them known already.
+        (&["b", "c"], 2),
+    ] {
+        let pages = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&pages);
+        let watcher = move |progress: &Progress| {
+            if let Progress::Exported { new, known, done, .. } = progress {
+                assert!(done);
+                ear.lock().unwrap().push((*new, *known));
+            }
+        };
+        let engine = Engine::new(Arc::clone(&journal), Arc::new(watcher), Settings::default());
+        let engine = engine.source(Arc::new(Same { keys, cursor }));
+        engine.run(&Interrupt::default()).await.unwrap();
+        let checkpoint = journal.reader().unwrap().checkpoint(&THING).unwrap().unwrap();
+        assert_eq!(checkpoint.cursor, json!(cursor));
+        told.push(pages.lock().unwrap().clone());
+    }
+    // How many were new, and how many of the kind are known by then.
+    assert_eq!(told, [vec![(2, 2)], vec![], vec![], vec![(0, 2)], vec![(1, 3)]]);
+    assert_eq!(keys(&journal), ["a", "b", "c"]);
 }
 
 #[tokio::test(start_paused = true)]

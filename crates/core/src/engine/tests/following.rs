@@ -96,6 +96,31 @@ async fn it_does_not_wait_when_the_run_stops_before() {
     assert!(journal.reader().unwrap().checkpoint(&SHEAF).unwrap().is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn it_does_not_begin_when_the_other_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open_inline(&dir);
+    let engine = Engine::new(Arc::clone(&journal), Arc::new(Unwatched), Settings::default())
+        .source(Arc::new(Sheaves(Arc::clone(&journal))))
+        .source(Arc::new(Broken));
+    let halt = engine.run(&Interrupt::default()).await.unwrap_err();
+    assert!(halt.to_string().contains("no pages today"), "{halt}");
+    assert!(journal.reader().unwrap().checkpoint(&SHEAF).unwrap().is_none());
+}
+
+/// Things whose source answers with an error.
+struct Broken;
+
+impl Source for Broken {
+    fn kind(&self) -> Kind {
+        THING
+    }
+
+    fn next_page<'a>(&'a self, _: Option<Value>) -> BoxFuture<'a, Result<Page, Halt>> {
+        Box::pin(std::future::ready(Err(Halt::Bug("no pages today".to_owned()))))
+    }
+}
+
 /// Things whose source does not answer.
 struct Stuck;
 

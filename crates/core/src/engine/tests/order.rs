@@ -54,3 +54,28 @@ async fn a_unit_that_becomes_ready_behind_the_others_is_not_left_there() {
     assert_eq!(engine.run(&Interrupt::default()).await.unwrap(), Finish::Quiescent);
     assert_eq!(standing(&journal, &THING).mapped, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_never_larger_than_the_worker_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = exported(&dir, 4).await;
+    journal.submit(vec![created(3)]).await.unwrap();
+    let (journal_of_others, way) =
+        (Arc::clone(&journal), Way::Forth { from: Stage::Created, to: Stage::Mapped });
+    let batches: Arc<Mutex<Vec<Vec<i64>>>> = Arc::default();
+    let noted = Arc::clone(&batches);
+    // While the worker looks at the third, one becomes ready before it and two behind it.
+    let overtaken = Scripted::new(2).going(way).preparing(move |units, _| {
+        let (journal, many) = (Arc::clone(&journal_of_others), units.len());
+        let batch: Vec<_> = units.iter().map(|unit| unit.id.0).collect();
+        let others = if batch == [3] { vec![created(1), created(2), created(4)] } else { vec![] };
+        noted.lock().unwrap().push(batch);
+        Box::pin(async move {
+            journal.submit(others).await?;
+            Ok((0..many).map(|_| Prepared::Advance(Done::default())).collect())
+        })
+    });
+    let engine = alone(&journal, overtaken);
+    assert_eq!(engine.run(&Interrupt::default()).await.unwrap(), Finish::Quiescent);
+    assert_eq!(*batches.lock().unwrap(), [vec![3], vec![1, 4], vec![2]]);
+}

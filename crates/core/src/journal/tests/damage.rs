@@ -203,3 +203,95 @@ async fn a_reader_after_a_crash_takes_nothing_away() {
     assert!(schema::beside(&copy, "-wal").exists(), "the last reader leaves the log there");
     read_all(&copy).unwrap();
 }
+
+#[tokio::test]
+async fn an_empty_write_ahead_log_says_nothing() {
+    let place = place();
+    let wal = schema::beside(&place.path, "-wal");
+    std::fs::write(&wal, b"").unwrap();
+    write(&place.path).unwrap();
+
+    let whole = history(&place).await;
+    put(&place, &whole[..whole.len() - 4096]);
+    std::fs::write(&wal, b"").unwrap();
+    let read = read_all(&place.path);
+    assert!(matches!(&read, Err(Error::Damaged(what)) if what.contains("cut off")), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_file_behind_its_header_is_whole_together_with_its_write_ahead_log() {
+    let place = place();
+    let journal = open(&place);
+    let names: Vec<_> = (0..200).map(|number| format!("user{number}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    journal.submit(vec![page(&names)]).await.unwrap();
+    let mut bytes = std::fs::read(&place.path).unwrap();
+    let wal = std::fs::read(schema::beside(&place.path, "-wal")).unwrap();
+    journal.close();
+    let whole = std::fs::read(&place.path).unwrap();
+    assert!(whole.len() > bytes.len());
+    // Killed while the log was folded into the file, after the first page of it.
+    bytes[..4096].copy_from_slice(&whole[..4096]);
+    put(&place, &bytes);
+    std::fs::write(schema::beside(&place.path, "-wal"), wal).unwrap();
+    read_all(&place.path).unwrap();
+    write(&place.path).unwrap();
+    assert_eq!(Reader::open(&place.path).unwrap().counts().unwrap()[&USER].total(), 200);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_socket_is_no_ordinary_file() {
+    let place = place();
+    let _socket = std::os::unix::net::UnixListener::bind(&place.path).unwrap();
+    for error in [write(&place.path).unwrap_err(), read_all(&place.path).unwrap_err()] {
+        assert!(
+            matches!(&error, Error::NotAJournal { found, .. } if found == "no ordinary file"),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_lost_is_found_before_a_run_begins() {
+    let place = place();
+    let mut bytes = history(&place).await;
+    let middle = bytes.len() / 4096 / 2 * 4096;
+    bytes[middle..middle + 4096].fill(0);
+    put(&place, &bytes);
+    let refused = write(&place.path).unwrap_err();
+    assert!(matches!(refused, Error::Damaged(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_journal_of_a_later_format_is_left_to_the_version_that_made_it() {
+    let place = place();
+    history(&place).await;
+    let conn = rusqlite::Connection::open(&place.path).unwrap();
+    conn.pragma_update(None, "user_version", 99).unwrap();
+    drop(conn);
+    for refused in [write(&place.path).unwrap_err(), read_all(&place.path).unwrap_err()] {
+        assert!(matches!(refused, Error::TooNew { found: 99, .. }), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_has_nothing_of_a_journal_but_the_mark_is_none() {
+    let place = place();
+    history(&place).await;
+    let conn = rusqlite::Connection::open(&place.path).unwrap();
+    let mark: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).unwrap();
+    conn.pragma_update(None, "user_version", 0).unwrap();
+    drop(conn);
+    let refuse = || {
+        for error in [write(&place.path).unwrap_err(), read_all(&place.path).unwrap_err()] {
+            assert!(matches!(error, Error::NotAJournal { .. }), "{error:?}");
+        }
+    };
+    refuse();
+    std::fs::remove_file(&place.path).unwrap();
+    let conn = rusqlite::Connection::open(&place.path).unwrap();
+    conn.pragma_update(None, "application_id", mark).unwrap();
+    drop(conn);
+    refuse();
+}

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Words that stand for people, each in another part of the journal.
-const PEOPLE: [&str; 8] = [
+const PEOPLE: [&str; 9] = [
     "@example.com",
     "Profile of",
     "told by the target",
@@ -12,6 +12,7 @@ const PEOPLE: [&str; 8] = [
     "cursor of somebody",
     "noted about somebody",
     "renamed since",
+    "waits in the row of",
 ];
 
 async fn lived(place: &Place) {
@@ -52,6 +53,16 @@ async fn lived(place: &Place) {
     let why = "typed by a person".to_owned();
     let again = Change::reopened(UnitId(2), Stage::Created, why, Some((renewed, gone)));
     journal.submit(vec![again]).await.unwrap();
+    let wait = crate::unit::Wait {
+        code: "user_failed".into(),
+        kind: USER,
+        key: Some("a".into()),
+        scope: None,
+        stage: Stage::Mapped,
+        parts: 1,
+        example: Some("c waits in the row of a".into()),
+    };
+    journal.submit(vec![Change::hold(UnitId(3), vec![wait], Vec::new())]).await.unwrap();
     let failure = Failure::new("refused", "told by the target").with_hint("typed by a person");
     let out = Change::failure(UnitId(3), Event::Skipped, failure, Vec::new());
     journal.submit(vec![out]).await.unwrap();
@@ -113,7 +124,7 @@ async fn people_are_gone_from_every_byte_and_the_history_is_whole() {
         assert_eq!(before.detail["failure"]["code"], after.detail["failure"]["code"]);
     }
     let last = scrubbed.last().unwrap();
-    assert_eq!((last.event.as_str(), &last.detail), ("scrubbed", &json!({ "entries": 10 })));
+    assert_eq!((last.event.as_str(), &last.detail), ("scrubbed", &json!({ "entries": 11 })));
     let (_, requests) = reader.note("requests").unwrap().unwrap();
     assert_eq!(requests, json!({ "source": 7, "deep": { "n": 1 } }));
     assert_eq!(reader.counts().unwrap(), counts);
@@ -125,6 +136,25 @@ async fn people_are_gone_from_every_byte_and_the_history_is_whole() {
     );
     assert!(kept.iter().all(|pair| pair.label.is_none()));
     assert!(reader.setup().unwrap().unwrap().scrubbed().is_some());
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_unit_is_all_that_is_known_of_it_from_then_on() {
+    let place = place();
+    lived(&place).await;
+    let keep = |kind: &Kind, data: &serde_json::Value| {
+        let renewed = data["profile"].as_str().is_some_and(|text| text.contains("renamed since"));
+        Kept { label: Some(format!("a {kind}")), data: json!({ "renewed": renewed }) }
+    };
+    scrub(&place.path, &SystemClock, &keep).unwrap();
+    let reader = Reader::open(&place.path).unwrap();
+    for (unit, renewed) in [(1, false), (2, true)] {
+        let unit = reader.unit(UnitId(unit)).unwrap();
+        assert_eq!(
+            (unit.label.as_deref(), unit.data),
+            (Some("a user"), json!({ "renewed": renewed }))
+        );
+    }
 }
 
 #[tokio::test]
@@ -165,4 +195,26 @@ async fn a_journal_that_is_in_use_or_unsound_is_left_as_it_is() {
     assert!(matches!(refused, Error::ReplayDiffers(_)), "{refused:?}");
     assert!(holds(&everything(&place), "Profile of"));
     assert!(!schema::beside(&place.path, ".scrubbed").exists());
+}
+
+#[tokio::test]
+async fn what_a_killed_run_left_in_the_write_ahead_log_is_gone_as_well() {
+    let alive = place();
+    lived(&alive).await;
+    let journal = open(&alive);
+    journal.submit(vec![page(&["d"])]).await.unwrap();
+    let killed = place();
+    for suffix in ["", "-wal"] {
+        let [from, to] = [&alive, &killed].map(|place| schema::beside(&place.path, suffix));
+        std::fs::copy(&from, &to).unwrap();
+        std::fs::hard_link(&to, schema::beside(&to, ".old")).unwrap();
+    }
+    let old =
+        ["", "-wal"].map(|suffix| schema::beside(&schema::beside(&killed.path, suffix), ".old"));
+    assert!(holds(&std::fs::read(&old[1]).unwrap(), "d@example.com"));
+    let done = scrub(&killed.path, &SystemClock, &keep).unwrap();
+    let old = old.map(|path| std::fs::read(path).unwrap());
+    assert_eq!(done.before, (old[0].len() + old[1].len()) as u64);
+    assert!(old[1].len() > 4096 && old.iter().flatten().all(|byte| *byte == 0));
+    assert_eq!(done.units, 4);
 }

@@ -98,3 +98,16 @@ async fn what_is_not_installed_is_gone() {
     assert!(matches!(refused, Error::Exists(_)), "{refused:?}");
     assert_eq!(std::fs::read(&place.path).unwrap(), b"mine");
 }
+
+#[test]
+fn what_cannot_be_removed_is_told() {
+    let place = place();
+    std::fs::create_dir(schema::beside(&place.path, ".rebuilt")).unwrap();
+    let refused = Vacancy::claim(&place.path).unwrap_err();
+    assert!(matches!(refused, Error::File { doing: "remove", .. }), "{refused:?}");
+    std::fs::remove_dir(schema::beside(&place.path, ".rebuilt")).unwrap();
+    let vacancy = Vacancy::claim(&place.path).unwrap();
+    std::fs::create_dir(vacancy.made()).unwrap();
+    let left = vacancy.discard().unwrap_err();
+    assert!(matches!(left, Error::File { doing: "remove", .. }), "{left:?}");
+}

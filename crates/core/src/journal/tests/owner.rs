@@ -1,0 +1,58 @@
+//! Who writes to a journal is written in it, as long as somebody does; and nobody else may read it.
+
+use futures::future::BoxFuture;
+
+use super::*;
+
+struct Open;
+
+impl Gate for Open {
+    fn before(&self) -> BoxFuture<'_, Result<(), rusqlite::Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn after(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+#[test]
+fn the_owner_is_named_while_a_run_is_on_and_gone_when_it_has_ended() {
+    for writing in [Writing::Thread, Writing::Inline(Arc::new(Open))] {
+        let place = place();
+        let clock = Arc::new(SystemClock);
+        let journal =
+            Journal::open_with(&place.path, &setup("ins_a"), clock, writing.clone()).unwrap();
+        let owner = journal.reader().unwrap().owner().unwrap().unwrap();
+        assert_eq!(owner.pid, std::process::id());
+        #[cfg(target_os = "linux")]
+        {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+            assert_eq!(owner.host, name.trim());
+        }
+        journal.close();
+        let after = Reader::open(&place.path).unwrap().owner().unwrap();
+        assert_eq!(after, None, "{writing:?}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = place();
+    let journal = open(&place);
+    journal.submit(vec![page(&["a"])]).await.unwrap();
+    let folder = place.path.parent().unwrap();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", file.path());
+    }
+    journal.close();
+    // Somebody has let others read it.
+    std::fs::set_permissions(&place.path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let journal = open(&place);
+    let mode = std::fs::metadata(journal.path()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "it is private again");
+}
