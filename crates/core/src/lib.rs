@@ -39,6 +39,6 @@ pub use knowledge::{Knowledge, Known};
 pub use outcome::{Done, Outcome, Rest};
 pub use state::{Condition, Event, Illegal, Stage, State, next_state};
 pub use transition::{
-    Exported, Page, Pass, Prepared, Probed, Source, Step, Transition, WaitFor, Way,
+    Exported, Page, Pass, Payload, Prepared, Probed, Source, Step, Transition, WaitFor, Way,
 };
 pub use unit::{Block, Effect, Failure, Kind, Origin, Unit, UnitId, Wait};

@@ -8,6 +8,9 @@
 //!    each: nothing (advance), an effect, a wait, a hold, a failure.
 //! 2. The engine journals the intents, durably, then calls [`Transition::apply`] once for each
 //!    effect, and journals the outcome.
+//!    Where the target takes many effects in one request ([`Transition::joint`]), those of a batch
+//!    go together: all their intents in one commit, one [`Transition::apply_joint`], and an
+//!    outcome for each.
 //! 3. For what is in doubt (an [`Outcome::Unknown`], or an intent found when a run starts) the
 //!    engine calls [`Transition::probe`], which only reads.
 //!
@@ -155,6 +158,9 @@ pub enum WaitFor {
     },
 }
 
+/// What `apply` needs besides the intent; kept in memory only.
+pub type Payload = Box<dyn Any + Send + Sync>;
+
 /// What is to be done with one unit.
 pub enum Prepared {
     /// No effect is needed: it may advance.
@@ -164,8 +170,8 @@ pub enum Prepared {
         /// What is about to be done, with everything that a probe or an undo must know. Durable
         /// before `apply` is called.
         intent: serde_json::Value,
-        /// What `apply` needs besides, kept in memory only.
-        payload: Box<dyn Any + Send + Sync>,
+        /// What `apply` needs besides.
+        payload: Payload,
     },
     /// Not yet: ask again when this has come true. Forth only.
     Wait(WaitFor),
@@ -239,11 +245,28 @@ pub trait Transition: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Prepared>, Halt>>;
 
     /// Performs one effect, once. The intent is durable.
-    fn apply<'a>(
+    fn apply<'a>(&'a self, unit: &'a Unit, payload: Payload) -> BoxFuture<'a, Outcome>;
+
+    /// Whether the effects of one batch are performed together, by [`Transition::apply_joint`].
+    fn joint(&self) -> bool {
+        false
+    }
+
+    /// Performs the effects of one batch, each once. All their intents are durable. Gives an
+    /// outcome for each, in the order given; when nothing tells them apart, the same for all.
+    fn apply_joint<'a>(
         &'a self,
-        unit: &'a Unit,
-        payload: Box<dyn Any + Send + Sync>,
-    ) -> BoxFuture<'a, Outcome>;
+        units: &'a [Unit],
+        payloads: Vec<Payload>,
+    ) -> BoxFuture<'a, Vec<Outcome>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(units.len());
+            for (unit, payload) in units.iter().zip(payloads) {
+                outcomes.push(self.apply(unit, payload).await);
+            }
+            outcomes
+        })
+    }
 
     /// Finds out what became of effects whose outcome is not known, in the order given. Each
     /// unit carries its intent.

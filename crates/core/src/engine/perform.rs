@@ -1,6 +1,5 @@
-//! One effect, by the protocol: a durable intent, one attempt, a durable outcome.
+//! Effects, by the protocol: a durable intent, one attempt, a durable outcome.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +11,18 @@ use crate::journal::{self, Change, Detail};
 use crate::outcome::{Done, Outcome, Rest};
 use crate::progress::Progress;
 use crate::state::{Condition, Event, Stage};
-use crate::transition::{Transition, Way};
+use crate::transition::{Payload, Transition, Way};
 use crate::unit::{Failure, Unit, UnitId};
 
 /// An effect that was prepared.
-pub(super) struct Task {
+pub(super) struct Effect {
     pub(super) unit: Unit,
     pub(super) intent: serde_json::Value,
-    pub(super) payload: Box<dyn Any + Send + Sync>,
+    pub(super) payload: Payload,
 }
+
+/// What is performed at once: one effect, or several of a worker that performs them together.
+pub(super) type Task = Vec<Effect>;
 
 /// What a performer tells its lane about a unit that it is finished with.
 #[derive(Debug)]
@@ -48,28 +50,62 @@ pub(super) async fn run(
             task = async { tasks.lock().await.recv().await } => task,
         };
         let Some(task) = task else { return };
-        let result = perform(&shared, transition.as_ref(), task).await;
-        let failed = result.is_err();
-        if feedback.send(result).is_err() || failed {
+        let heard = match perform(&shared, transition.as_ref(), task).await {
+            Ok(heard) => heard,
+            Err(halt) => vec![Err(halt)],
+        };
+        let failed = heard.iter().any(Result::is_err);
+        for result in heard {
+            if feedback.send(result).is_err() {
+                return;
+            }
+        }
+        if failed {
             return;
         }
     }
 }
 
+/// Performs a task. Every outcome is recorded, also when one of them ends the run.
 async fn perform(
     shared: &Shared,
     transition: &dyn Transition,
     task: Task,
-) -> Result<Feedback, Halt> {
-    let Task { mut unit, intent, payload } = task;
+) -> Result<Vec<Result<Feedback, Halt>>, Halt> {
     let way = transition.step().way;
-    shared.journal.submit(vec![intention(&unit, &way, intent.clone())]).await?;
-    unit.intent = Some(intent);
-    match transition.apply(&unit, payload).await {
+    let mut units = Vec::with_capacity(task.len());
+    let mut payloads = Vec::with_capacity(task.len());
+    let mut intents = Vec::with_capacity(task.len());
+    for Effect { mut unit, intent, payload } in task {
+        intents.push(intention(&unit, &way, intent.clone()));
+        unit.intent = Some(intent);
+        units.push(unit);
+        payloads.push(payload);
+    }
+    shared.journal.submit(intents).await?;
+    let outcomes = transition.apply_joint(&units, payloads).await;
+    if outcomes.len() != units.len() {
+        return Err(Halt::Bug(format!("{} outcomes of {} effects", outcomes.len(), units.len())));
+    }
+    let mut heard = Vec::with_capacity(units.len());
+    for (unit, outcome) in units.iter().zip(outcomes) {
+        heard.push(record(shared, &way, unit, outcome).await);
+    }
+    Ok(heard)
+}
+
+/// Records what became of one effect.
+async fn record(
+    shared: &Shared,
+    way: &Way,
+    unit: &Unit,
+    outcome: Outcome,
+) -> Result<Feedback, Halt> {
+    match outcome {
         Outcome::Done(done) => {
             shared.trouble.over();
             let more = done.rest == Some(Rest::More);
-            record_done(shared, &unit, course::done(&way), way.to(), done).await?;
+            record_done(shared, unit, course::done(way), way.to(), done).await?;
             Ok(if more {
                 Feedback::Again(unit.id, Some(Duration::ZERO))
             } else {
@@ -80,7 +116,7 @@ async fn perform(
             shared.trouble.over();
             let change = Change::failure(unit.id, Event::Rejected, failure.clone(), Vec::new());
             shared.journal.submit(vec![change]).await?;
-            note_failure(shared, &unit, failure);
+            note_failure(shared, unit, failure);
             Ok(Feedback::Settled(unit.id))
         }
         Outcome::NotSent { reason, retry_after, halt } => {

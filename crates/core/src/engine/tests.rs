@@ -14,6 +14,7 @@ mod releases;
 mod scripted;
 mod stopping;
 mod taken;
+mod together;
 
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::super::perform::{self, Task};
+use super::super::perform::{self, Effect, Task};
 use super::super::{course, waiting};
 use super::Lane;
 use crate::halt::Halt;
@@ -30,6 +30,7 @@ impl Lane {
             )));
         }
         let mut advanced: Vec<(Unit, Done)> = Vec::new();
+        let mut together = Task::new();
         for (unit, prepared) in units.into_iter().zip(prepared) {
             if !belongs(&self.step.way, &prepared) {
                 let id = unit.id.0;
@@ -38,8 +39,12 @@ impl Lane {
             match prepared {
                 Prepared::Advance(done) => advanced.push((unit, done)),
                 Prepared::Effect { intent, payload } => {
-                    let task = Task { unit, intent, payload };
-                    self.hand_out(task).await?;
+                    let effect = Effect { unit, intent, payload };
+                    if self.transition.joint() {
+                        together.push(effect);
+                    } else {
+                        self.hand_out(vec![effect]).await?;
+                    }
                 }
                 Prepared::Wait(wait) => {
                     if waiting::is_over(&self.shared.reader, &wait)? {
@@ -70,6 +75,9 @@ impl Lane {
                 }
                 Prepared::Leave => {}
             }
+        }
+        if !together.is_empty() {
+            self.hand_out(together).await?;
         }
         self.advance(advanced).await
     }
@@ -115,7 +123,7 @@ impl Lane {
                 () = self.shared.stopping() => return Ok(()),
                 permit = &mut permit => {
                     if let Ok(permit) = permit {
-                        self.handed.insert(task.unit.id);
+                        self.handed.extend(task.iter().map(|effect| effect.unit.id));
                         permit.send(task);
                     }
                     return Ok(());

@@ -9,6 +9,7 @@ use crate::journal::Change;
 type Decided = BoxFuture<'static, Result<Vec<Prepared>, Halt>>;
 type Prepare = dyn Fn(&[Unit], Pass) -> Decided + Send + Sync;
 type Apply = dyn Fn(&str) -> BoxFuture<'static, Outcome> + Send + Sync;
+type Together = dyn Fn(&[String]) -> Vec<Outcome> + Send + Sync;
 type Probe = dyn Fn() -> Probed + Send + Sync;
 
 /// Takes things from `exported` to `created`, one effect at a time, and every effect goes well;
@@ -19,6 +20,7 @@ pub(super) struct Scripted {
     flight: Duration,
     prepare: Box<Prepare>,
     apply: Box<Apply>,
+    together: Option<Box<Together>>,
     probe: Box<Probe>,
 }
 
@@ -32,6 +34,7 @@ impl Scripted {
             flight: Duration::ZERO,
             prepare: Box::new(|_, _| Box::pin(ready(Ok(Vec::new())))),
             apply: Box::new(|key| Box::pin(ready(Outcome::Done(done(key))))),
+            together: None,
             probe: Box::new(|| Probed::Absent),
         };
         script.deciding(|_, _| Prepared::Effect { intent: json!({}), payload: Box::new(()) })
@@ -81,6 +84,15 @@ impl Scripted {
         self
     }
 
+    /// What becomes of the effects on the units of a batch, in one request.
+    pub(super) fn applying_together(
+        mut self,
+        apply: impl Fn(&[String]) -> Vec<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        self.together = Some(Box::new(apply));
+        self
+    }
+
     /// What a probe finds.
     pub(super) fn probing(mut self, probe: impl Fn() -> Probed + Send + Sync + 'static) -> Self {
         self.probe = Box::new(probe);
@@ -109,12 +121,32 @@ impl Transition for Scripted {
         (self.prepare)(units, pass)
     }
 
-    fn apply<'a>(
-        &'a self,
-        unit: &'a Unit,
-        _: Box<dyn Any + Send + Sync>,
-    ) -> BoxFuture<'a, Outcome> {
+    fn apply<'a>(&'a self, unit: &'a Unit, _: Payload) -> BoxFuture<'a, Outcome> {
         (self.apply)(&unit.source_key)
+    }
+
+    fn joint(&self) -> bool {
+        self.together.is_some()
+    }
+
+    fn apply_joint<'a>(
+        &'a self,
+        units: &'a [Unit],
+        payloads: Vec<Payload>,
+    ) -> BoxFuture<'a, Vec<Outcome>> {
+        assert_eq!(units.len(), payloads.len());
+        assert!(units.iter().all(|unit| unit.intent.is_some()));
+        let keys: Vec<_> = units.iter().map(|unit| unit.source_key.clone()).collect();
+        match &self.together {
+            Some(together) => Box::pin(ready(together(&keys))),
+            None => Box::pin(async move {
+                let mut outcomes = Vec::new();
+                for key in &keys {
+                    outcomes.push((self.apply)(key).await);
+                }
+                outcomes
+            }),
+        }
     }
 
     fn probe<'a>(&'a self, units: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
