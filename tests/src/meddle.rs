@@ -137,6 +137,11 @@ impl Transition for Meddled {
         })
     }
 
+    fn joint(&self) -> bool {
+        assert!(!self.worker.joint(), "effects that go together are not meddled with yet");
+        false
+    }
+
     fn probe<'a>(&'a self, units: &'a [Unit]) -> BoxFuture<'a, Result<Vec<Probed>, Halt>> {
         Box::pin(async move {
             if self.forgets {

@@ -34,6 +34,8 @@ pub enum Databases {
     Sqlite,
     /// Behind the emulated D1, which counts what reaches them.
     D1,
+    /// The same, and rows go to the target as files.
+    D1Files,
     /// In one SQLite file, which is rewritten where it stands.
     InPlace,
     /// The same behind the emulated D1.
@@ -44,7 +46,7 @@ impl Databases {
     /// Whether there is one database only, whose ids are rewritten where they stand.
     pub fn in_place(self) -> bool {
         match self {
-            Self::None | Self::Sqlite | Self::D1 => false,
+            Self::None | Self::Sqlite | Self::D1 | Self::D1Files => false,
             Self::InPlace | Self::InPlaceD1 => true,
         }
     }
@@ -53,7 +55,7 @@ impl Databases {
     pub fn remote(self) -> bool {
         match self {
             Self::None | Self::Sqlite | Self::InPlace => false,
-            Self::D1 | Self::InPlaceD1 => true,
+            Self::D1 | Self::D1Files | Self::InPlaceD1 => true,
         }
     }
 }
@@ -163,7 +165,11 @@ impl Stage {
     pub fn databases(&self) -> Option<(PathBuf, PathBuf)> {
         match self.options.databases {
             Databases::None => None,
-            Databases::Sqlite | Databases::D1 | Databases::InPlace | Databases::InPlaceD1 => {
+            Databases::Sqlite
+            | Databases::D1
+            | Databases::D1Files
+            | Databases::InPlace
+            | Databases::InPlaceD1 => {
                 Some((self.folder().join("source.sqlite"), self.folder().join("target.sqlite")))
             }
         }
@@ -212,15 +218,24 @@ impl Stage {
         );
         let sides: &[&str] = match self.options.databases {
             Databases::None => &[],
-            Databases::Sqlite | Databases::D1 => &["source", "target"],
+            Databases::Sqlite | Databases::D1 | Databases::D1Files => &["source", "target"],
             Databases::InPlace | Databases::InPlaceD1 => &["target"],
+        };
+        let files = match self.options.databases {
+            Databases::D1Files => "import_from = 1\n",
+            Databases::None
+            | Databases::Sqlite
+            | Databases::D1
+            | Databases::InPlace
+            | Databases::InPlaceD1 => "",
         };
         for side in sides {
             text += &if self.options.databases.remote() {
                 format!(
                     "[{side}.database]\nkind = \"d1\"\naccount_id = \"{ACCOUNT}\"\n\
                      database = \"{side}-db\"\napi_token = \"env:D1_TOKEN\"\napi_url = \"{d1}\"\n\
-                     rate_limit = \"20000/10s\"\n\n"
+                     rate_limit = \"20000/10s\"\n{}\n",
+                    if *side == "target" { files } else { "" }
                 )
             } else {
                 format!("[{side}.database]\nkind = \"sqlite\"\npath = \"{side}.sqlite\"\n\n")
@@ -274,7 +289,16 @@ impl Stage {
 
     /// `run --yes --json`, to its end.
     pub async fn run(&self) -> Finished {
-        self.rehome(&["run", "--yes", "--json"]).await
+        let mut arguments = vec!["run", "--yes", "--json"];
+        if self.options.databases == Databases::D1Files {
+            arguments.push("--allow-downtime");
+        }
+        self.rehome(&arguments).await
+    }
+
+    /// What it was set with.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// `status --json`.

@@ -101,6 +101,13 @@ async fn every_boundary_of_a_rollback_over_d1() {
     assert!(enumerate(Databases::D1, &[Act::Run, Act::Rollback], &[]).await > 80);
 }
 
+/// Rows that go as files: those of a table together, each with a story of its own.
+#[cfg(feature = "slow")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_boundary_of_a_run_that_imports_files() {
+    assert!(enumerate(Databases::D1Files, &[Act::Run], &[Act::Rollback]).await > 170);
+}
+
 /// A second death during the recovery from the first: both drawn from a seed.
 #[cfg(feature = "slow")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

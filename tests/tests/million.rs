@@ -27,9 +27,8 @@ fn effects(stage: &Stage) -> Value {
     stage.emulator.d1().unwrap().counters()["databases"][TARGET].take()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_million_rows_take_at_most_a_hundred_requests_that_write() {
-    let databases = Databases::D1;
+/// Two D1 databases, the source with a million rows.
+async fn set(databases: Databases) -> Stage {
     let options = Options { users: 40, rows: 100, seed: 95, databases, ..Options::default() };
     let stage = Stage::set(options).await;
     let (source, target) = stage.databases().unwrap();
@@ -47,7 +46,12 @@ async fn a_million_rows_take_at_most_a_hundred_requests_that_write() {
     );
     assert_eq!(made.unwrap() as u64, ROWS);
     drop(source);
+    stage
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_rows_take_at_most_a_hundred_requests_that_write() {
+    let stage = set(Databases::D1).await;
     let (finished, peak) = stage.start(&["run", "--yes", "--json"]).finish_measured().await;
     let _complete = finished.expect(0);
     let status = stage.status().await;
@@ -71,4 +75,26 @@ async fn a_million_rows_take_at_most_a_hundred_requests_that_write() {
     eprintln!("{back} requests took them back");
     assert_eq!(all["tables"]["readings"]["deleted"], ROWS);
     assert!(back <= 120, "{back}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_files_they_take_a_handful() {
+    let stage = set(Databases::D1Files).await;
+    let arguments = ["run", "--yes", "--json", "--allow-downtime"];
+    let (finished, peak) = stage.start(&arguments).finish_measured().await;
+    let _complete = finished.expect(0);
+    let status = stage.status().await;
+    let others = &status["requests"]["target_database"];
+    let imports = &stage.emulator.d1().unwrap().counters()["requests"]["import"];
+    let there = effects(&stage);
+    let written = there["write_requests"].as_u64().unwrap();
+    eprintln!(
+        "{written} files held {ROWS} rows and the example's; {imports} requests about them, and \
+         {others} to the target in all; peak {} MB",
+        peak / MEGABYTE
+    );
+    assert_eq!(there["tables"]["readings"]["inserted"], ROWS);
+    assert_eq!(there["failed_requests"], 0, "no limit of D1 was met");
+    assert!(written <= 12, "{written}");
+    assert!(peak < 150 * MEGABYTE, "{} MB", peak / MEGABYTE);
 }

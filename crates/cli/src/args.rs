@@ -214,6 +214,9 @@ pub(crate) struct Run {
     /// Start without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// The target database may answer nobody while rows are imported as files (import_from)
+    #[arg(long)]
+    pub(crate) allow_downtime: bool,
 }
 
 fn stage(word: &str) -> Result<Stage, String> {

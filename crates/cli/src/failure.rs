@@ -238,6 +238,13 @@ fn migration(error: &Error) -> (u8, Option<String>) {
                 "`rehome rollback --dry-run` names them; `--force {found}` deletes them with the rest"
             )),
         ),
+        Error::Downtime(_) => (
+            exit::REFUSED,
+            hint(
+                "pass `--allow-downtime`; or remove `target.database.import_from`, and rows go by \
+                 requests beside those of others",
+            ),
+        ),
         Error::NoBookmark => (
             exit::REFUSED,
             hint(

@@ -234,6 +234,7 @@ fn refusal(code: &str, error: &Error) -> Finding {
         | Error::ForceCount { .. }
         | Error::NoBookmark
         | Error::OtherBookmark { .. }
+        | Error::Downtime(_)
         | Error::RestoreIsWhole
         | Error::NotRestored { .. }
         | Error::RestoreInDoubt { .. }

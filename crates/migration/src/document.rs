@@ -427,6 +427,9 @@ pub struct PlanDoc {
     pub order: Vec<String>,
     /// Undeclared places that hold source ids. A run is refused while there are any.
     pub undeclared: Vec<String>,
+    /// Rows that a run would import as files once somebody agrees, while the target database answers nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<u64>,
     /// Requests to the target that a run would send, about.
     pub requests: u64,
     /// How long that takes at the allowed rate, about, in seconds.

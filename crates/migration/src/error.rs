@@ -6,6 +6,7 @@ use rehome_core::{Halt, journal};
 
 use crate::config::ConfigError;
 use crate::document::Finding;
+use crate::downtime::Downtime;
 
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,12 @@ pub enum Error {
     /// Preflight found reasons not to start.
     #[error("{} of the preflight checks refuse", .0.len())]
     Refused(Vec<Finding>),
+    /// Rows would be imported as files, and nobody has agreed that the target is unavailable then.
+    #[error(
+        "{} would answer nobody while {} rows are imported, and nobody has agreed to that",
+        .0.database, .0.rows
+    )]
+    Downtime(Downtime),
     /// The plan was made for something else than what is there now.
     #[error("the plan is stale: {0}")]
     StalePlan(String),

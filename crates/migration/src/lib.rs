@@ -18,6 +18,7 @@ mod check;
 pub mod config;
 mod connect;
 pub mod document;
+mod downtime;
 pub mod error;
 mod finding;
 mod in_place;
@@ -40,6 +41,7 @@ mod workers;
 pub use check::check;
 pub use config::{Config, ConfigError, SecretRef};
 pub use connect::Keys;
+pub use downtime::Downtime;
 pub use error::Error;
 pub use observed::Observed;
 /// What to do about [`Error::NoLocalD1`].

@@ -11,6 +11,7 @@ use rehome_core::progress::Watcher;
 use crate::config::Config;
 use crate::connect::{Keys, Remotes};
 use crate::document::{PlanDoc, Verdict, VerdictLine};
+use crate::downtime::{self, Downtime};
 use crate::error::Error;
 use crate::{in_place, plan, verify};
 
@@ -51,6 +52,14 @@ impl Observed {
     /// The source instance's id.
     pub fn source(&self) -> &str {
         &self.remotes.source.id
+    }
+
+    /// What a migration that has not begun would import as files, while the target answers nobody.
+    ///
+    /// # Errors
+    /// When a database cannot be read.
+    pub async fn downtime(&self) -> Result<Option<Downtime>, Error> {
+        downtime::due(&self.config, &self.remotes).await
     }
 
     /// What a run would do. Reads every source user and every row.

@@ -24,7 +24,7 @@ use crate::config::{Config, RecordsConfig};
 use crate::connect::{Databases, Remotes};
 use crate::document::{PlanDoc, TablePlan, UserPlan};
 use crate::error::Error;
-use crate::{in_place, undeclared};
+use crate::{downtime, in_place, undeclared};
 
 /// How many users are judged at once: enough to fill look-ups of a hundred.
 const BATCH: usize = 400;
@@ -79,6 +79,7 @@ pub(crate) async fn plan(
         order,
         ok: !refused && undeclared.is_empty() && remotes.source.id != remotes.target.id,
         undeclared,
+        imported: downtime::due(config, remotes).await?.map(|downtime| downtime.rows),
         requests,
         seconds: (requests as f64 / per_second).ceil() as u64,
     })

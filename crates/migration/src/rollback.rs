@@ -34,7 +34,7 @@ use crate::document::{RollbackDoc, Status};
 use crate::error::Error;
 use crate::requests::{Counter, Ticking};
 use crate::workers::Workers;
-use crate::{ledger, run};
+use crate::{downtime, ledger, run};
 
 use weigh::{Weighed, Weighing};
 
@@ -182,6 +182,7 @@ pub async fn rollback(
         watcher,
         clock: &clock,
         selection: options.selection(),
+        import_from: None,
     };
     let mut plan = None;
     let result = Way { workers, options, interrupt }.go(&mut plan).await;
@@ -231,6 +232,7 @@ impl Way<'_> {
             "restore": self.options.restore.is_some(),
         });
         journal.submit(vec![Change::Note { event: "rollback", detail }]).await?;
+        downtime::end(journal).await?;
         let mark = self.options.mark(&self.workers.journal.reader()?)?;
         if mark.is_none()
             && bookmark::pick_up(&self.workers, self.interrupt).await? == Finish::Interrupted

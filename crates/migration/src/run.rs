@@ -15,7 +15,7 @@ use crate::document::{PlanDoc, Severity, Status, Verdict};
 use crate::error::Error;
 use crate::requests::{Counter, Ticking};
 use crate::workers::Workers;
-use crate::{bookmark, finding, ledger, plan, settle, undeclared};
+use crate::{bookmark, downtime, finding, ledger, plan, settle, undeclared};
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -30,6 +30,9 @@ pub struct RunOptions {
     pub plan: Option<PlanDoc>,
     /// How often the whole is gone through, as long as the source moves on meanwhile.
     pub passes: Passes,
+    /// Whether somebody has agreed that the target database is unavailable while rows are imported
+    /// as files.
+    pub downtime: bool,
 }
 
 /// How often a run goes through the whole.
@@ -54,7 +57,7 @@ impl Passes {
 impl Default for RunOptions {
     fn default() -> Self {
         let (until, passes) = (Stage::Verified, Passes::CatchUp);
-        Self { until, limit: None, only: Vec::new(), plan: None, passes }
+        Self { until, limit: None, only: Vec::new(), plan: None, passes, downtime: false }
     }
 }
 
@@ -119,10 +122,23 @@ pub async fn run(
     if !begun {
         refuse_undeclared(config, &remotes).await?;
     }
+    let downtime = if options.until < Stage::Imported {
+        None
+    } else {
+        downtime::due(config, &remotes).await?
+    };
+    if let Some(downtime) = &downtime
+        && !options.downtime
+    {
+        return Err(Error::Downtime(downtime.clone()));
+    }
     let (setup, mode) = (remotes.setup(config), config.wiring().journal());
     let journal = Journal::open_with(&path, &setup, Arc::clone(&clock), mode)?;
     let journal = Arc::new(journal);
     let writing = remotes.writing(config, keys).await?;
+    if let Some(downtime) = &downtime {
+        downtime::agree(&journal, downtime).await?;
+    }
     let reader = Arc::new(journal.reader()?);
     let counter = Arc::new(Counter::new(&remotes, &writing, &reader)?);
     let ticking = Ticking::start(&counter, &journal);
@@ -184,6 +200,7 @@ async fn go(
         watcher,
         clock,
         selection: options.selection(),
+        import_from: downtime::agreed(config, &journal.reader()?)?,
     };
     if bookmark::pick_up(&workers, interrupt).await? == Finish::Interrupted {
         return Ok(Went { finish: Finish::Interrupted, verdict: None, passes: 0, moved: 0 });

@@ -16,7 +16,7 @@ use rehome_core::journal::{Journal, Selection};
 use rehome_core::progress::Watcher;
 use rehome_core::{Kind, Knowledge, Stage, Transition, UnitId};
 use rehome_records::WriteDatabase;
-use rehome_records::import::{ImportSpans, SettleMentions};
+use rehome_records::import::{ImportSpans, LoadSpans, SettleMentions};
 use rehome_records::in_place::{LOT, LotSource, RestoreLots, RewriteLots};
 use rehome_records::span::{SPAN, SpanSize, SpanSource};
 use rehome_records::undo::{DetachSpans, RowPlan, SettleUndos, UndoSpans};
@@ -48,6 +48,8 @@ pub(crate) struct Workers<'a> {
     pub(crate) watcher: &'a Watcher,
     pub(crate) clock: &'a Arc<dyn Clock>,
     pub(crate) selection: Selection,
+    /// From how many rows on a batch of them goes as a file; `None` when nobody has agreed.
+    pub(crate) import_from: Option<u64>,
 }
 
 /// Both databases and how their rows are treated.
@@ -121,14 +123,20 @@ impl<'a> Workers<'a> {
                         )));
                         workers.push(self.amending(Arc::new(settling.carried_by(LOT))));
                     } else {
-                        workers.push(Arc::new(ImportSpans::new(
+                        let spans = ImportSpans::new(
                             Arc::clone(&databases.source),
                             Arc::clone(target),
                             self.knowledge()?,
                             Arc::clone(&databases.layout),
                             config.policy(),
                             SPANS_AT_ONCE,
-                        )));
+                        );
+                        workers.push(match self.import_from {
+                            Some(rows) => {
+                                Arc::new(LoadSpans::new(spans, rows, Arc::clone(self.watcher)))
+                            }
+                            None => Arc::new(spans),
+                        });
                         workers.push(self.amending(Arc::new(settling)));
                     }
                 }

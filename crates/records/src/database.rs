@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use rehome_core::Halt;
 use serde::{Deserialize, Serialize};
 
+use crate::script::Script;
 use crate::value::Value;
 
 /// What sort of database it is.
@@ -231,6 +232,18 @@ pub trait ReadDatabase: Send + Sync {
 pub trait WriteDatabase: ReadDatabase {
     /// Performs all statements in one transaction, once.
     fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Written>;
+
+    /// Whether it takes files of statements, see [`WriteDatabase::load`].
+    fn takes_files(&self) -> bool {
+        false
+    }
+
+    /// Performs a file of statements, all or nothing, once. The database answers nobody meanwhile.
+    fn load(&self, script: Script) -> BoxFuture<'_, Written> {
+        drop(script);
+        let message = format!("{} takes no files", self.identity());
+        Box::pin(std::future::ready(Written::Refused { refusal: Refusal::Other, message }))
+    }
 
     /// How many bytes a write should hold at most at the moment, so that it does not take too
     /// long: at most [`Limits::request`]. What is larger should be written in parts, where it can

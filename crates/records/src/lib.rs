@@ -41,6 +41,7 @@ pub mod rekey;
 mod resolve;
 pub mod rewrite;
 pub mod schema;
+pub mod script;
 pub mod span;
 pub mod sqlite;
 mod survey;

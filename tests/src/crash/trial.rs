@@ -61,6 +61,7 @@ impl fmt::Display for Trial {
             Databases::None => "none",
             Databases::Sqlite => "files",
             Databases::D1 => "d1",
+            Databases::D1Files => "d1-files",
             Databases::InPlace => "in-place",
             Databases::InPlaceD1 => "in-place-d1",
         })?;
@@ -89,6 +90,7 @@ impl FromStr for Trial {
         let databases = match place.map(|(place, _)| place) {
             Some("files") => Databases::Sqlite,
             Some("d1") => Databases::D1,
+            Some("d1-files") => Databases::D1Files,
             Some("in-place") => Databases::InPlace,
             Some("in-place-d1") => Databases::InPlaceD1,
             other => return Err(format!("{other:?} is not where rows can be")),

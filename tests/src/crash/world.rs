@@ -101,7 +101,9 @@ impl World {
         let stage = Stage::set(options).await;
         let (_, target) = stage.databases().expect("there are databases");
         let copy = stage.folder().join("before.sqlite");
-        own_rows(&target, &copy);
+        // Files are for a target without rows; what the application makes comes in between.
+        let own = if databases == Databases::D1Files { "" } else { OWN_ROWS };
+        own_rows(&target, &copy, own);
         if databases.in_place() {
             // The judge is to know the rows that are not in the source.
             std::fs::remove_file(&copy).expect("the copy can be made anew");
@@ -125,6 +127,9 @@ impl World {
     pub async fn rehome(&self, arguments: &[&str], at: Option<u64>) -> (Finished, Vec<String>) {
         let count = self.stage.folder().join("boundaries");
         let mut command = self.stage.command_of(binary::mortal(), arguments);
+        if self.stage.options().databases == Databases::D1Files && arguments.contains(&"run") {
+            command.arg("--allow-downtime");
+        }
         command.env("REHOME_CRASH_COUNT", &count);
         // A process that dies leaves its scratch files; they go with the world.
         command.env("TMPDIR", self.stage.folder());
@@ -245,9 +250,9 @@ impl World {
     }
 }
 
-fn own_rows(target: &Path, copy: &Path) {
+fn own_rows(target: &Path, copy: &Path, rows: &str) {
     let connection = Connection::open(target).expect("the database opens");
-    connection.execute_batch(OWN_ROWS).expect("the target has rows of its own");
+    connection.execute_batch(rows).expect("the target has rows of its own");
     connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         .expect("the file is whole");

@@ -119,7 +119,7 @@ const DATABASES_LATER: &str = r#"# Without databases only Clerk is migrated. Wit
 # database = "app-testing"                # name or uuid
 # api_token = "env:CLOUDFLARE_API_TOKEN"
 #
-# [target.database]
+# [target.database]                       # (an empty D1 may take rows as files: see docs/d1.md)
 # kind = "sqlite"                         # or "d1-local", with the Worker's `database` id (or
 # path = "live.sqlite"                    # binding) and `state`, by default ".wrangler/state"
 

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::render::json::{Event, Events};
 use crate::render::progress::Board;
-use crate::render::{human, status};
+use crate::render::{amount, human, status};
 use crate::signals::{self, Signals};
 use crate::{exit, out};
 
@@ -66,7 +66,7 @@ async fn attempt(
     events: &Arc<Events>,
 ) -> Result<RunEnd, Failure> {
     let config = context.config()?;
-    let options = RunOptions {
+    let mut options = RunOptions {
         until: arguments.until,
         limit: arguments.limit,
         only: arguments.only.clone(),
@@ -76,6 +76,7 @@ async fn attempt(
         } else {
             Passes::CatchUp
         },
+        downtime: arguments.allow_downtime,
     };
     // A migration that has begun was consented to then.
     let consented = arguments.yes || ledger::has_begun(&config)?;
@@ -87,7 +88,7 @@ async fn attempt(
     }
     let keys = context.keys(&config)?;
     if !consented {
-        consent(context, &config, &keys, arguments).await?;
+        options.downtime |= consent(context, &config, &keys, arguments).await?;
     }
     let interrupt = Interrupt::default();
     let hearing = tokio::spawn(signals::interrupt_at_once(
@@ -121,13 +122,14 @@ fn watcher(board: Option<Arc<Board>>, events: Option<Arc<Events>>) -> Watcher {
     })
 }
 
-/// Shows what is about to be written where, and asks. A production instance is named by hand.
+/// Shows what is about to be written where, and asks. A production instance is named by hand; a
+/// database that will answer nobody for a while is agreed to apart. Gives whether it was.
 async fn consent(
     context: &Context,
     config: &Config,
     keys: &Keys,
     arguments: &Run,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let checked = rehome_migration::check(config, keys, Arc::clone(&context.clock)).await;
     context.notes.always(&human::check(&about(checked), context.note_style));
     let observed = Observed::connect(config, keys, Arc::clone(&context.clock)).await?;
@@ -150,12 +152,29 @@ async fn consent(
         ("yes", "Type `yes` to begin: ".to_owned())
     };
     match context.notes.ask(&question) {
-        Some(answer) if answer == wanted => Ok(()),
-        Some(_) | None => Err(Failure::usage(
-            "not started: that was not the answer asked for",
-            "nothing was written; `rehome plan` says what a run would do",
-        )),
+        Some(answer) if answer == wanted => {}
+        Some(_) | None => return Err(not_agreed()),
     }
+    if arguments.allow_downtime || arguments.until < Stage::Imported {
+        return Ok(false);
+    }
+    let Some(downtime) = observed.downtime().await? else { return Ok(false) };
+    context.notes.always(&format!(
+        "\n{} answers nobody while its rows are imported ({} in the source).",
+        downtime.database,
+        amount::of(downtime.rows, "row"),
+    ));
+    match context.notes.ask("Type `unavailable` to allow that: ") {
+        Some(answer) if answer == "unavailable" => Ok(true),
+        Some(_) | None => Err(not_agreed()),
+    }
+}
+
+fn not_agreed() -> Failure {
+    Failure::usage(
+        "not started: that was not the answer asked for",
+        "nothing was written; `rehome plan` says what a run would do",
+    )
 }
 
 /// Without the remark that a run may start: that is about to be asked.

@@ -77,6 +77,13 @@ pub(crate) fn plan(plan: &PlanDoc, style: Style) -> String {
     if !plan.undeclared.is_empty() {
         text += "\n  declare them in [records.ids], or name them in records.leave_ids\n";
     }
+    if let Some(rows) = plan.imported {
+        text += &format!(
+            "\n{} {} would be imported as files; the target database answers nobody meanwhile\n",
+            style.yellow("downtime"),
+            amount::of(rows, "row")
+        );
+    }
     text += &format!(
         "\nabout {} to the target, {} at the allowed rate\n",
         amount::of(plan.requests, "request"),

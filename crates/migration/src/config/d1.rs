@@ -1,6 +1,8 @@
 //! `[source.database]` or `[target.database]` of kind `d1`: which of the two APIs, and what that
 //! one needs.
 
+use std::num::NonZeroU64;
+
 use rehome_records::d1::{API_URL, LOCAL_EXPLORER_URL};
 use serde::Deserialize;
 
@@ -18,6 +20,8 @@ pub struct D1Database {
     pub api_url: String,
     /// The rate limit, when it is not the published one.
     pub rate_limit: Option<RateLimit>,
+    /// A batch of so many new rows goes as one file, by `/import`; never without this.
+    pub import_from: Option<NonZeroU64>,
 }
 
 /// Which API, and what it wants to know of its caller.
@@ -54,13 +58,15 @@ struct Table {
     api_token: Option<SecretRef>,
     api_url: Option<String>,
     rate_limit: Option<RateLimit>,
+    import_from: Option<NonZeroU64>,
 }
 
 impl TryFrom<Table> for D1Database {
     type Error = String;
 
     fn try_from(table: Table) -> Result<Self, String> {
-        let Table { api, account_id, database, api_token, api_url, rate_limit } = table;
+        let Table { api, account_id, database, api_token, api_url, rate_limit, import_from } =
+            table;
         let (access, usual) = match api {
             Which::Cloudflare => {
                 let missing = |key| format!("a D1 database behind Cloudflare's API needs `{key}`");
@@ -73,9 +79,14 @@ impl TryFrom<Table> for D1Database {
                             tokens: leave `account_id` and `api_token` out"
                     .to_owned());
             }
+            Which::LocalExplorer if import_from.is_some() => {
+                return Err("the local explorer of `wrangler dev` has no /import: leave \
+                            `import_from` out"
+                    .to_owned());
+            }
             Which::LocalExplorer => (D1Access::LocalExplorer, LOCAL_EXPLORER_URL),
         };
         let api_url = api_url.unwrap_or_else(|| usual.to_owned());
-        Ok(Self { database, access, api_url, rate_limit })
+        Ok(Self { database, access, api_url, rate_limit, import_from })
     }
 }

@@ -9,10 +9,14 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, RecordsMode, place};
 
 /// Keys that mean nothing where ids are rewritten in place: where they stand, and what to do.
-const IN_PLACE: [(&[&str], &str); 4] = [
+const IN_PLACE: [(&[&str], &str); 5] = [
     (
         &["source", "database"],
         "one database is enough: name it in `[target.database]` and remove the other",
+    ),
+    (
+        &["target", "database", "import_from"],
+        "remove it: no row is copied, so none goes as a file. It belongs to `mode = \"copy\"`",
     ),
     (
         &["records", "on_removed"],
@@ -32,8 +36,13 @@ const IN_PLACE: [(&[&str], &str); 4] = [
 ];
 
 /// Keys that mean nothing where rows are copied.
-const COPY: [(&[&str], &str); 1] =
-    [(&["records", "lot_users"], "remove it, or set `records.mode = \"in-place\"`")];
+const COPY: [(&[&str], &str); 2] = [
+    (&["records", "lot_users"], "remove it, or set `records.mode = \"in-place\"`"),
+    (
+        &["source", "database", "import_from"],
+        "nothing is written to the source: it belongs into `[target.database]`",
+    ),
+];
 
 /// The first setting of `text` that has no effect in the mode that `config` has chosen: the
 /// message with its line, and what to do.

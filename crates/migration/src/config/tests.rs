@@ -108,6 +108,14 @@ fn settings_without_effect_in_the_mode_are_refused_at_their_line() {
     }
     let lots = GOOD.replace("[records.ids]", "[records]\nlot_users = 5\n[records.ids]");
     insta::assert_snapshot!("copy_lot_users", refused(&lots));
+    let d1 = "kind = \"d1\"\ndatabase = \"app\"\naccount_id = \"a\"\napi_token = \"env:TOKEN\"\n\
+              import_from = 1000";
+    let files = |text: &str, side| {
+        text.replace(&format!("kind = \"sqlite\"\npath = \"{side}.sqlite\""), d1)
+    };
+    insta::assert_snapshot!("copy_source_files", refused(&files(GOOD, "source")));
+    insta::assert_snapshot!("in_place_files", refused(&files(&good, "target")));
+    assert!(Config::parse(Path::new("folder/rehome.toml"), &files(GOOD, "target")).is_ok());
 }
 
 /// The message, and what to do.
@@ -158,6 +166,11 @@ fn a_d1_behind_an_api_needs_what_that_api_asks_for() {
         ("d1_unknown_api", "api = \"workers\"\ndatabase = \"app\""),
         ("d1_unknown_key", &format!("{cloudflare}\npath = \"a\"")),
         ("explorer_with_token", &format!("api = \"local-explorer\"\n{cloudflare}")),
+        (
+            "explorer_with_files",
+            "api = \"local-explorer\"\ndatabase = \"DB\"\nimport_from = 100000",
+        ),
+        ("d1_files_of_nothing", &format!("{cloudflare}\nimport_from = 0")),
     ] {
         insta::assert_snapshot!(name, with(lines).unwrap_err());
     }

@@ -8,12 +8,15 @@
 //! the only place that sends; `api` knows that the same engine also answers on a developer's
 //! machine, where `wrangler dev` serves it.
 //!
+//! Many rows for a target that is not in use may also go as one file, by `import`.
+//!
 //! Reads are retried here. A write is sent once and its answer is given to the engine as it is: a
 //! lost connection on a write is ambiguous, and only a probe may settle it.
 
 mod answer;
 mod api;
 mod exact;
+mod import;
 pub mod local;
 mod portion;
 mod time_travel;
@@ -34,6 +37,7 @@ use crate::database::{
     DatabaseIdentity, DatabaseKind, Limits, ReadDatabase, Restored, Rows, Select, Statement,
     WriteDatabase, Written, size,
 };
+use crate::script::Script;
 use crate::value::Value;
 use answer::{QueryResult, Trouble};
 pub use api::{API_URL, Api, LOCAL_EXPLORER_URL};
@@ -130,6 +134,8 @@ struct Client {
     backoff: Backoff,
     seed: u64,
     asked: AtomicU64,
+    /// Held by whoever asks anything, and alone by an import: nobody else is answered then.
+    quiet: tokio::sync::RwLock<()>,
 }
 
 /// A D1 database that is only read. It has no way to send a writing statement.
@@ -181,6 +187,7 @@ impl Client {
             backoff: config.backoff,
             seed: config.seed,
             asked: AtomicU64::new(0),
+            quiet: tokio::sync::RwLock::default(),
         };
         let (uuid, name) = client.find(&config.database).await?;
         client.path = client.api.database(&uuid);
@@ -195,6 +202,7 @@ impl Client {
 
     /// One batch of statements, sent once.
     async fn send(&self, batch: &[Statement]) -> Result<Vec<QueryResult>, Trouble> {
+        let _shared = self.quiet.read().await;
         let path = format!("{}/raw", self.path);
         answer::results(self.transport.post(&path, &Batch { batch }).await)
     }
@@ -335,21 +343,7 @@ impl Client {
         }
         let results = match answer {
             Ok(results) => results,
-            Err(Trouble::Refused { refusal, message }) => {
-                return Written::Refused { refusal, message };
-            }
-            Err(Trouble::Later { reason, retry_after }) => {
-                return Written::NotSent { reason, retry_after, halt: None };
-            }
-            Err(Trouble::Lost { reason }) => return Written::Unknown { reason },
-            Err(trouble @ (Trouble::Closed { .. } | Trouble::Gone { .. })) => {
-                let halt = self.halt(trouble);
-                return Written::NotSent {
-                    reason: halt.to_string(),
-                    retry_after: None,
-                    halt: Some(halt),
-                };
-            }
+            Err(trouble) => return self.written(trouble),
         };
         if results.len() != statements.len() {
             return Written::Unknown {
@@ -358,6 +352,22 @@ impl Client {
         }
         self.portion.done(bytes, results.iter().map(|result| result.took).sum());
         Written::Done { changes: results.iter().map(|result| result.changes).sum() }
+    }
+
+    /// What a request that was to change something has led to.
+    fn written(&self, trouble: Trouble) -> Written {
+        match trouble {
+            Trouble::Refused { refusal, message } => Written::Refused { refusal, message },
+            Trouble::Later { reason, retry_after } => {
+                Written::NotSent { reason, retry_after, halt: None }
+            }
+            Trouble::Lost { reason } => Written::Unknown { reason },
+            trouble @ (Trouble::Closed { .. } | Trouble::Gone { .. }) => {
+                let halt = self.halt(trouble);
+                let reason = halt.to_string();
+                Written::NotSent { reason, retry_after: None, halt: Some(halt) }
+            }
+        }
     }
 }
 
@@ -418,6 +428,14 @@ impl WriteDatabase for D1Writer {
 
     fn comfortable(&self) -> usize {
         self.0.portion.bytes()
+    }
+
+    fn takes_files(&self) -> bool {
+        self.0.takes_files()
+    }
+
+    fn load(&self, script: Script) -> BoxFuture<'_, Written> {
+        Box::pin(self.0.import(script))
     }
 
     fn restore<'a>(&'a self, bookmark: &'a str) -> BoxFuture<'a, Restored> {

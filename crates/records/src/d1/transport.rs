@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rehome_core::boundary::{self, Boundary};
 use rehome_core::pacer::Pacer;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -20,6 +20,8 @@ use serde::Serialize;
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(15);
+/// How long a file may take on its way.
+const UPLOAD: Duration = Duration::from_mins(30);
 
 /// What came back.
 #[derive(Debug)]
@@ -30,6 +32,14 @@ pub(super) enum Reply {
     NotSent { reason: String },
     /// Something was sent, and no whole answer came back.
     Lost { reason: String },
+}
+
+/// What became of a file that was brought somewhere.
+pub(super) enum Upload {
+    /// It is there. `etag` is what the other side made of its content, without quotes.
+    Done { etag: Option<String> },
+    /// It is not, or nobody knows. Nothing comes of that.
+    Failed { reason: String },
 }
 
 pub(super) struct Transport {
@@ -51,7 +61,7 @@ impl Transport {
     ) -> Result<Self, String> {
         let base = base.trim_end_matches('/').to_owned();
         let url = reqwest::Url::parse(&base).map_err(|error| format!("api_url {base}: {error}"))?;
-        let local = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+        let local = is_local(&url);
         if url.scheme() != "https" && !local {
             return Err(format!(
                 "api_url {base}: a token is sent over https only (plain http to this machine)"
@@ -81,6 +91,39 @@ impl Transport {
 
     pub(super) async fn post<B: Serialize>(&self, path: &str, body: &B) -> Reply {
         self.send(Method::POST, path, Some(body)).await
+    }
+
+    /// Brings a file of so many bytes to an address that the API gave: one of a store elsewhere,
+    /// which must not see the token. As long as it makes progress it may take its time.
+    #[allow(clippy::disallowed_methods, reason = "this is the transport to D1")]
+    pub(super) async fn put(&self, url: &str, file: std::fs::File, length: u64) -> Upload {
+        let Ok(url) = reqwest::Url::parse(url) else {
+            return Upload::Failed { reason: "an address that is none".to_owned() };
+        };
+        if url.scheme() != "https" && !is_local(&url) {
+            let reason = format!("{} is not reached by https", url.host_str().unwrap_or("it"));
+            return Upload::Failed { reason };
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let request = self
+            .http
+            .put(url)
+            .timeout(UPLOAD)
+            .header(CONTENT_LENGTH, length)
+            .body(tokio::fs::File::from_std(file));
+        let answer = request.send().await;
+        if answer.is_ok() {
+            boundary::reach(Boundary::D1Served);
+        }
+        match answer {
+            Ok(response) if response.status() == 200 => {
+                let etag = response.headers().get(ETAG).and_then(|value| value.to_str().ok());
+                Upload::Done { etag: etag.map(|etag| etag.trim_matches('"').to_owned()) }
+            }
+            Ok(response) => Upload::Failed { reason: format!("status {}", response.status()) },
+            // Without the address: whoever has it may write there.
+            Err(error) => Upload::Failed { reason: chain(&error.without_url()) },
+        }
     }
 
     /// How many requests were sent so far.
@@ -130,6 +173,11 @@ impl Transport {
             }
         }
     }
+}
+
+/// Whether it leads to this machine.
+fn is_local(url: &reqwest::Url) -> bool {
+    matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
 }
 
 fn bearer(token: &SecretString) -> Result<HeaderValue, String> {

@@ -4,17 +4,20 @@
 //! which keys were there before, and writes the rest in one atomic request. What cannot come yet
 //! is held with what it waits for; what cannot come at all fails; both hold back the users whom
 //! those rows name, so that "imported" of a user means that every row of theirs is there.
+//! [`LoadSpans`] does the same for many spans in one file, where the target takes files.
 //! [`SettleMentions`] then moves the users themselves, when nothing holds them back.
 
 mod apply;
 pub(crate) mod digests;
 mod intent;
+mod load;
 pub(crate) mod placed;
 mod settle;
 pub(crate) mod statements;
 pub(crate) mod summary;
 
 pub use intent::{Intent, KeySet, Replaced};
+pub use load::LoadSpans;
 pub use settle::SettleMentions;
 
 pub(crate) use intent::Prior;

@@ -129,7 +129,7 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
 
 /// Brings the table's AUTOINCREMENT to where it stands in the source, so that no key is given
 /// again that a deleted row had. It is never lowered.
-fn counter(form: &Form) -> Option<Statement> {
+pub(crate) fn counter(form: &Form) -> Option<Statement> {
     let counter = form.counter.filter(|counter| *counter > 0)?;
     let name = Value::text(form.target_table.clone()).to_sql();
     Some(Statement::new(format!(
