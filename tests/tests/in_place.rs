@@ -89,11 +89,12 @@ async fn race(databases: Databases, seed: u64) {
     let before = snapshot(&stage);
     let handler = Handler::start(&stage.emulator, &stage.databases().unwrap().1);
     let _complete = stage.run().await.expect(0);
+    handler.settled().await;
     assert!(handler.rows() > 20, "only {} rows were there before", handler.rows());
     Judge::default().accepts(&stage).await;
     stage.replay();
     let _back = stage.rehome(&["rollback", "--yes"]).await.expect(0);
-    drop(handler);
+    handler.settled().await;
     assert_eq!(snapshot(&stage).differs(&before), None, "everything is as it was");
 }
 

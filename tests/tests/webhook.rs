@@ -16,6 +16,7 @@ async fn race(databases: Databases, seed: u64) {
     let stage = Stage::set(options).await;
     let handler = Handler::start(&stage.emulator, &stage.databases().unwrap().1);
     let _complete = stage.run().await.expect(0);
+    handler.settled().await;
     assert!(handler.rows() > 20, "only {} rows were there before rehome's", handler.rows());
     drop(handler);
     Judge::default().accepts(&stage).await;
