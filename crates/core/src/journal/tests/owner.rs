@@ -37,6 +37,23 @@ fn the_owner_is_named_while_a_run_is_on_and_gone_when_it_has_ended() {
 }
 
 #[cfg(unix)]
+#[test]
+fn another_name_for_the_same_journal_has_the_same_lock() {
+    let place = place();
+    let clock = || Arc::new(SystemClock);
+    let journal = Journal::open(&place.path, &setup("ins_a"), clock()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link.journal");
+    std::os::unix::fs::symlink(&place.path, &link).unwrap();
+    assert!(crate::journal::is_running(&link));
+    let second = Journal::open(&link, &setup("ins_a"), clock()).unwrap_err();
+    assert!(matches!(second, Error::Locked { .. }), "{second}");
+    journal.close();
+    Journal::open(&link, &setup("ins_a"), clock()).unwrap().close();
+    assert!(!elsewhere.path().join("link.journal.lock").exists());
+}
+
+#[cfg(unix)]
 #[tokio::test]
 async fn only_the_owner_can_read_it() {
     use std::os::unix::fs::PermissionsExt as _;
