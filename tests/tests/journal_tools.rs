@@ -172,6 +172,10 @@ async fn a_scrubbed_journal_names_nobody_and_still_tells_what_happened() {
     assert!(early.stderr.contains("neither verified"), "{}", early.stderr);
     let _complete = stage.run().await.expect(0);
     let _asked = stage.rehome(&["journal", "scrub"]).await.expect(2);
+    stage.configure(|text| text.replacen("name = \"suite\"", "name = \"other\"", 1));
+    let theirs = stage.rehome(&["journal", "scrub", "--yes"]).await.expect(4);
+    assert!(theirs.stderr.contains("suite"), "whose it is: {}", theirs.stderr);
+    stage.configure(|text| text);
 
     let words = words_about_people(&stage);
     assert!(words.len() > 60, "{}", words.len());

@@ -3,7 +3,7 @@
 use rehome_clerk::USER;
 use rehome_core::Kind;
 use rehome_core::clock::Clock;
-use rehome_core::journal::{self, Kept, Reader};
+use rehome_core::journal::{self, Kept, Reader, Setup};
 use rehome_records::in_place::LOT;
 use rehome_records::span::SPAN;
 use schemars::JsonSchema;
@@ -35,9 +35,10 @@ pub struct ScrubDoc {
 /// as a whole is at its end, however much of the source it had read.
 ///
 /// # Errors
-/// When there is no journal, or it cannot be read.
+/// When there is no journal, when it cannot be read, or when it is another migration's.
 pub fn unfinished(config: &Config) -> Result<Option<String>, Error> {
     let reader = Reader::open(&config.journal_path())?;
+    refuse_another(config, &reader)?;
     let counts = reader.counts()?;
     let mut kinds = vec![USER];
     if config.records.is_some() {
@@ -60,6 +61,18 @@ pub fn unfinished(config: &Config) -> Result<Option<String>, Error> {
         Some(kind) if back == 0 => Some(format!("not every {kind} of the source was read")),
         Some(_) | None => None,
     })
+}
+
+/// Refuses the journal of a migration of another name: what is removed does not come back. Whether
+/// it belongs to the same instances and databases would take asking them.
+fn refuse_another(config: &Config, reader: &Reader) -> Result<(), Error> {
+    let Some(bound) = reader.setup()? else { return Ok(()) };
+    let wanted = Setup { name: config.migration.name.clone(), pins: bound.pins.clone() };
+    let differences = bound.differences(&wanted);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(journal::Error::OtherMigration { differences }.into())
 }
 
 /// Removes personal data; pairs of ids, states, events and their times stay.
