@@ -4,8 +4,9 @@
 //! nobody while it is taken. So it is for a target that is not in use yet: it is configured
 //! (`target.database.import_from`), it is done only when every table of the target is empty as the
 //! migration begins and the source holds so many rows, and a person has to agree by name. That is
-//! journaled, so that the same command goes on after a kill; what does not fulfil it as the
-//! migration begins never will, and its rows go by requests.
+//! journaled, so that the same command goes on after a kill, and it ends as soon as a run has gone
+//! through everything once, or with a rollback: whatever follows later (a catch-up, say) meets a
+//! target that may be in use by then, and goes by requests.
 
 use rehome_core::journal::{self, Change, Journal, Reader};
 use rehome_records::Select;
@@ -72,7 +73,7 @@ pub(crate) async fn agree(journal: &Journal, downtime: &Downtime) -> Result<(), 
     Ok(())
 }
 
-/// What was agreed to ends with a rollback: whoever goes forth again is asked again.
+/// What was agreed to is over: whoever finds the target empty again is asked again.
 pub(crate) async fn end(journal: &Journal) -> Result<(), Error> {
     if journal.reader()?.note(NOTE)?.is_some() {
         let detail = json!({ "agreed": false });

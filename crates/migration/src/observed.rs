@@ -54,7 +54,8 @@ impl Observed {
         &self.remotes.source.id
     }
 
-    /// What a migration that has not begun would import as files, while the target answers nobody.
+    /// What a run would import as files, while the target answers nobody, if somebody agreed;
+    /// `None` when somebody has, and when rows go by requests.
     ///
     /// # Errors
     /// When a database cannot be read.

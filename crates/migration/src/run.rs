@@ -192,7 +192,7 @@ async fn go(
     interrupt: &Interrupt,
     clock: &Arc<dyn Clock>,
 ) -> Result<Went, Error> {
-    let workers = Workers {
+    let mut workers = Workers {
         config,
         remotes,
         writing,
@@ -222,6 +222,9 @@ async fn go(
         let engine = workers.with_sources(workers.engine(false), options.until)?;
         let engine = workers.with_forth(engine, options.until)?;
         let finish = engine.run(interrupt).await?;
+        if finish == Finish::Quiescent && workers.import_from.take().is_some() {
+            downtime::end(journal).await?;
+        }
         if finish == Finish::Interrupted || options.until < Stage::Verified {
             return Ok(Went { finish, verdict: None, passes, moved: 0 });
         }

@@ -87,7 +87,11 @@ impl Writer {
 
     /// Appends what inserts these rows of the form, many in a statement. A row whose place is
     /// taken refuses the file.
-    pub(crate) fn insert(&mut self, form: &Form, rows: &[Vec<Value>]) -> Result<(), Halt> {
+    pub(crate) fn insert<'a>(
+        &mut self,
+        form: &Form,
+        rows: impl IntoIterator<Item = &'a Vec<Value>>,
+    ) -> Result<(), Halt> {
         // OR ABORT wins over an `ON CONFLICT REPLACE` of the schema, which would overwrite.
         let head = format!(
             "INSERT OR ABORT INTO {} ({}) VALUES ",

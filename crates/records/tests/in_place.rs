@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rehome_core::{
     Condition, Done, Effect, Failure, Knowledge, Origin, Outcome, Pass, Prepared, Probed, Rest,
-    Source as _, Stage, State, Transition, Unit, UnitId,
+    Source as _, Stage, State, Transition, Unit,
 };
 use rehome_records::ids::IdColumns;
 use rehome_records::in_place::{LOT, LotSource, Places, RestoreLots, RewriteLots, inspect, weigh};
@@ -25,7 +25,7 @@ use rehome_records::schema::{self, Selection};
 use rehome_records::sqlite::SqliteWriter;
 use rehome_records::{ReadDatabase, WriteDatabase};
 use support::picture::{Picture, picture};
-use support::{Memory, USER};
+use support::{Memory, USER, fresh};
 
 /// One database and who is known.
 struct World {
@@ -112,22 +112,7 @@ impl World {
         let source = LotSource::new(self.writer(), places, knowledge, Some(1000));
         let page = source.next_page(None).await.unwrap();
         let found = page.units.into_iter().next().unwrap();
-        self.unit = Some(Unit {
-            id: UnitId(1000),
-            kind: LOT,
-            scope: found.scope,
-            source_key: found.source_key,
-            target_key: None,
-            origin: None,
-            label: found.label,
-            state: State::new(Stage::Exported, Condition::Ready),
-            attempts: 0,
-            failure: None,
-            data: found.data,
-            intent: None,
-            intent_void: false,
-            effect: None,
-        });
+        self.unit = Some(fresh(1000, LOT, found));
         assert!(source.next_page(Some(page.cursor)).await.unwrap().done, "there is one lot");
     }
 

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use rehome_core::{
-    Condition, Effect, Knowledge, Origin, Outcome, Pass, Prepared, Probed, Source as _, Stage,
-    State, Transition, Unit, UnitId,
+    Effect, Knowledge, Origin, Outcome, Pass, Prepared, Probed, Source as _, Transition, Unit,
 };
 use rehome_emulator::d1::verifieddit;
 use rehome_records::WriteDatabase;
@@ -21,7 +20,7 @@ use rehome_records::layout::Layout;
 use rehome_records::policy::Unmapped;
 use rehome_records::schema::{self, Selection};
 use support::cloud::{Cloud, Fault, TARGET};
-use support::{Memory, USER};
+use support::{Memory, USER, fresh};
 
 const PLACES: [&str; 4] =
     ["users.clerk_id", "badges.owner_id", "counters.user_id", "events.payload:$.actor.id"];
@@ -68,22 +67,7 @@ impl World {
             Some(users),
         );
         let found = lots.next_page(None).await.unwrap().units.into_iter().next().unwrap();
-        let lot = Unit {
-            id: UnitId(100_000),
-            kind: LOT,
-            scope: found.scope,
-            source_key: found.source_key,
-            target_key: None,
-            origin: None,
-            label: found.label,
-            state: State::new(Stage::Exported, Condition::Ready),
-            attempts: 0,
-            failure: None,
-            data: found.data,
-            intent: None,
-            intent_void: false,
-            effect: None,
-        };
+        let lot = fresh(100_000, LOT, found);
         Self { cloud, target, knowledge, places, lot, lost: Vec::new(), begun: (0, Vec::new()) }
     }
 

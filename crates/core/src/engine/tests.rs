@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::{Engine, Finish, Interrupt, Settings};
 use crate::clock::TimerClock;
-use crate::journal::{Gate, Journal, Reader, Selection, Setup, Writing, check_replay};
+use crate::journal::{Journal, Open, Reader, Selection, Setup, Writing, check_replay};
 use crate::progress::Unwatched;
 use crate::*;
 
@@ -220,19 +220,6 @@ fn open(dir: &tempfile::TempDir) -> Arc<Journal> {
     let clock = TimerClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let setup = Setup { name: "test".into(), pins: BTreeMap::new() };
     Arc::new(Journal::open(&dir.path().join("j"), &setup, Arc::new(clock)).unwrap())
-}
-
-/// A gate that is open.
-struct Open;
-
-impl Gate for Open {
-    fn before(&self) -> BoxFuture<'_, Result<(), rusqlite::Error>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn after(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
 }
 
 /// A journal whose commits take no virtual time. While the ordinary one waits for its thread, a

@@ -107,3 +107,18 @@ impl Drop for Inline {
         }
     }
 }
+
+/// A gate that is open, for tests.
+#[cfg(test)]
+pub(crate) struct Open;
+
+#[cfg(test)]
+impl Gate for Open {
+    fn before(&self) -> BoxFuture<'_, Result<(), rusqlite::Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn after(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}

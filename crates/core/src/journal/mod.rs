@@ -34,6 +34,8 @@ use std::sync::Arc;
 
 pub use change::{Ack, Called, Change, Detail};
 pub use error::{Difference, Error};
+#[cfg(test)]
+pub(crate) use inline::Open;
 pub use inline::{Gate, Writing};
 pub use lock::Owner;
 pub use reader::{

@@ -129,8 +129,7 @@ fn append(writer: &mut Writer, payload: &Payload) -> Result<(), Halt> {
         "EXISTS (SELECT 1 FROM sqlite_master AS m WHERE m.type = 'trigger' \
          AND m.tbl_name = {table} COLLATE NOCASE)"
     )))?;
-    let rows: Vec<_> = rows.iter().map(|row| row.row.clone()).collect();
-    writer.insert(form, &rows)?;
+    writer.insert(form, rows.iter().map(|row| &row.row))?;
     if let Some(counter) = super::statements::counter(form) {
         writer.push(&counter.sql)?;
     }

@@ -14,7 +14,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use rehome_core::backoff::Backoff;
 use rehome_core::pacer::{Pacer, Rate};
-use rehome_core::{Condition, Knowledge, Origin, Source as _, Stage, State, Unit, UnitId};
+use rehome_core::{Knowledge, Origin, Source as _, Unit};
 use rehome_emulator::d1::{D1, DatabaseSpec, router};
 use rehome_records::d1::{D1Config, D1Reader, D1Writer};
 use rehome_records::ids::IdColumns;
@@ -26,7 +26,7 @@ use rehome_records::span::{SpanSize, SpanSource};
 use rehome_records::verify::RowAudit;
 use rehome_records::{DatabaseKind, ReadDatabase, WriteDatabase};
 
-use super::Memory;
+use super::{Memory, fresh};
 
 pub(crate) const SOURCE: &str = "11111111-1111-4111-8111-111111111111";
 pub(crate) const TARGET: &str = "22222222-2222-4222-8222-222222222222";
@@ -164,22 +164,7 @@ impl Move {
         loop {
             let page = spans.next_page(cursor).await.unwrap();
             for found in page.units {
-                units.push(Unit {
-                    id: UnitId(units.len() as i64 + 1),
-                    kind: spans.kind(),
-                    scope: found.scope,
-                    source_key: found.source_key,
-                    target_key: None,
-                    origin: None,
-                    label: found.label,
-                    state: State::new(Stage::Exported, Condition::Ready),
-                    attempts: 0,
-                    failure: None,
-                    data: found.data,
-                    intent: None,
-                    intent_void: false,
-                    effect: None,
-                });
+                units.push(fresh(units.len() as i64 + 1, spans.kind(), found));
             }
             if page.done {
                 return units;

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 
 use rehome_core::journal::Error;
 use rehome_core::{
-    Condition, Done, Failure, Kind, Knowledge, Known, Origin, Outcome, Pass, Prepared, Rest,
-    Source as _, Stage, State, Transition, Unit, UnitId, Wait,
+    Condition, Done, Exported, Failure, Kind, Knowledge, Known, Origin, Outcome, Pass, Prepared,
+    Rest, Source as _, Stage, State, Transition, Unit, UnitId, Wait,
 };
 use rehome_records::ids::IdColumns;
 use rehome_records::import::ImportSpans;
@@ -30,6 +30,26 @@ use rehome_records::sqlite::{SqliteReader, SqliteWriter};
 use rehome_records::{ReadDatabase, Select, Value, WriteDatabase};
 
 pub(crate) const USER: Kind = Kind::new("user");
+
+/// A unit as a source has just found it.
+pub(crate) fn fresh(id: i64, kind: Kind, found: Exported) -> Unit {
+    Unit {
+        id: UnitId(id),
+        kind,
+        scope: found.scope,
+        source_key: found.source_key,
+        target_key: None,
+        origin: None,
+        label: found.label,
+        state: State::new(Stage::Exported, Condition::Ready),
+        attempts: 0,
+        failure: None,
+        data: found.data,
+        intent: None,
+        intent_void: false,
+        effect: None,
+    }
+}
 
 /// A journal of a few units, in memory.
 #[derive(Default)]
@@ -226,22 +246,7 @@ impl World {
         loop {
             let page = source.next_page(cursor).await.unwrap();
             for found in page.units {
-                self.units.push(Unit {
-                    id: UnitId(1000 + self.units.len() as i64),
-                    kind: SPAN,
-                    scope: found.scope,
-                    source_key: found.source_key,
-                    target_key: None,
-                    origin: None,
-                    label: found.label,
-                    state: State::new(Stage::Exported, Condition::Ready),
-                    attempts: 0,
-                    failure: None,
-                    data: found.data,
-                    intent: None,
-                    intent_void: false,
-                    effect: None,
-                });
+                self.units.push(fresh(1000 + self.units.len() as i64, SPAN, found));
             }
             if page.done {
                 return;

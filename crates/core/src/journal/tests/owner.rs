@@ -1,20 +1,6 @@
 //! Who writes to a journal is written in it, as long as somebody does; and nobody else may read it.
 
-use futures::future::BoxFuture;
-
 use super::*;
-
-struct Open;
-
-impl Gate for Open {
-    fn before(&self) -> BoxFuture<'_, Result<(), rusqlite::Error>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn after(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-}
 
 #[test]
 fn the_owner_is_named_while_a_run_is_on_and_gone_when_it_has_ended() {
