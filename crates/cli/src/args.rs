@@ -236,10 +236,13 @@ pub(crate) struct Rollback {
     /// Say what would go and what would stay, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Delete also accounts that were used or changed since, of which there are N; and remove also
-    /// rows that were changed
+    /// Delete also accounts that were used or changed since, of which there are N
     #[arg(long, value_name = "N")]
     pub(crate) force: Option<u64>,
+    /// Remove also rows that were changed since, and give rows back whose place somebody has
+    /// emptied, of which there are N together
+    #[arg(long, value_name = "N")]
+    pub(crate) force_rows: Option<u64>,
     /// As a last resort, restore the whole target D1 to the bookmark from before the first write:
     /// everything that anybody has written there since is lost. With --yes, name the bookmark
     #[arg(long, value_name = "BOOKMARK", num_args = 0..=1, default_missing_value = "")]
@@ -424,7 +427,7 @@ mod tests {
             "rehome --config x.toml -vv status --watch",
             "rehome retry --code c",
             "rehome skip a b --reason because",
-            "rehome rollback --to mapped --only a b --force 3 --yes",
+            "rehome rollback --to mapped --only a b --force 3 --force-rows 7 --yes",
             "rehome map --format sql --output map.sql",
             "rehome verify --combined lines.txt",
             "rehome emulate --port 8787 --users 10 --seed 3 --faults plan.json",

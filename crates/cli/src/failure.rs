@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rehome_core::{Halt, journal};
 use rehome_migration::document::Finding;
-use rehome_migration::{ConfigError, Error};
+use rehome_migration::{ConfigError, Error, Forced};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -232,11 +232,22 @@ fn migration(error: &Error) -> (u8, Option<String>) {
         Error::StalePlan(_) => {
             (exit::REFUSED, hint("look again with `rehome plan --out FILE`, then run that"))
         }
-        Error::ForceCount { found, .. } => (
+        Error::ForceCount { what, found, .. } => (
             exit::REFUSED,
-            Some(format!(
-                "`rehome rollback --dry-run` names them; `--force {found}` deletes them with the rest"
-            )),
+            Some(match what {
+                Forced::Accounts => format!(
+                    "`rehome rollback --dry-run` names them; `--force {found}` deletes them with the rest"
+                ),
+                Forced::Rows => format!(
+                    "`rehome rollback --dry-run` names them; `--force-rows {found}` takes them with the rest"
+                ),
+            }),
+        ),
+        Error::ForcedSince { .. } => (
+            exit::REFUSED,
+            hint(
+                "nothing more was taken back; look with `rehome rollback --dry-run`, then name how many there are now",
+            ),
         ),
         Error::Downtime(_) => (
             exit::REFUSED,

@@ -71,7 +71,11 @@ impl TargetRows {
                 known.values().any(|user| users.contains(&user.id))
             }
         };
-        let tie = if row.identifying && !kept { Tie::Echo } else { Tie::Own };
+        let tie = match (kept, row.identifying) {
+            (true, _) => Tie::Ours,
+            (false, true) => Tie::Echo,
+            (false, false) => Tie::Own,
+        };
         Ok(Attachment {
             account: account.to_owned(),
             table: row.table.clone(),
@@ -79,7 +83,7 @@ impl TargetRows {
             tie,
             content: match tie {
                 Tie::Echo => row.to_json(),
-                Tie::Own => serde_json::Value::Null,
+                Tie::Own | Tie::Ours => serde_json::Value::Null,
             },
         })
     }

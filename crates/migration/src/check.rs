@@ -232,6 +232,7 @@ fn refusal(code: &str, error: &Error) -> Finding {
         | Error::Refused(_)
         | Error::StalePlan(_)
         | Error::ForceCount { .. }
+        | Error::ForcedSince { .. }
         | Error::NoBookmark
         | Error::OtherBookmark { .. }
         | Error::Downtime(_)

@@ -182,7 +182,8 @@ pub struct UsersBack {
     pub keep: u64,
     /// Created accounts that are not there any more.
     pub gone: u64,
-    /// Created accounts that somebody has used or changed since, and that stay.
+    /// Created accounts that stay: somebody has used or changed them since, or rows that stay
+    /// name them.
     pub refused: u64,
     /// Of the accounts that go: how many somebody has used or changed, and `--force` named.
     pub forced: u64,
@@ -195,6 +196,10 @@ pub struct RowsBack {
     pub remove: u64,
     /// Earlier rows that come back.
     pub restore: u64,
+    /// Of both, how many only because `--force-rows` says so: rows that were changed since, and
+    /// places that somebody has emptied.
+    #[serde(default)]
+    pub forced: u64,
     /// In place: rows whose ids go back to the old ones.
     #[serde(default)]
     pub rewrite: u64,

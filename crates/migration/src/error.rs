@@ -8,6 +8,24 @@ use crate::config::ConfigError;
 use crate::document::Finding;
 use crate::downtime::Downtime;
 
+/// What a force is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forced {
+    /// Accounts that were used or changed (`--force`).
+    Accounts,
+    /// Rows that were changed, and places that were emptied (`--force-rows`).
+    Rows,
+}
+
+impl std::fmt::Display for Forced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Accounts => "accounts have been used or changed since they were created",
+            Self::Rows => "rows have been changed or removed since they were written",
+        })
+    }
+}
+
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,12 +81,22 @@ pub enum Error {
     #[error("the plan is stale: {0}")]
     StalePlan(String),
     /// The number given with a force is not the number of what it would force.
-    #[error("{found} accounts have been used or changed since they were created, not {given}")]
+    #[error("{found} {what}, not {given}")]
     ForceCount {
+        /// Of what.
+        what: Forced,
         /// What was given.
         given: u64,
         /// How many there are.
         found: u64,
+    },
+    /// A rollback that goes on has met more than what somebody has agreed to force.
+    #[error("{more} {what} that were not among those agreed to when this rollback began")]
+    ForcedSince {
+        /// Of what.
+        what: Forced,
+        /// How many more.
+        more: u64,
     },
     /// There is no bookmark to restore.
     #[error("the journal has no bookmark to which the target could be restored")]

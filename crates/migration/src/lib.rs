@@ -42,7 +42,7 @@ pub use check::check;
 pub use config::{Config, ConfigError, SecretRef};
 pub use connect::Keys;
 pub use downtime::Downtime;
-pub use error::Error;
+pub use error::{Error, Forced};
 pub use observed::Observed;
 /// What to do about [`Error::NoLocalD1`].
 pub use rehome_records::d1::local::HINT as NO_LOCAL_D1;

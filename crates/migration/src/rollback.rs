@@ -4,7 +4,8 @@
 //! 2. Every created account is judged: one that somebody has used or changed since is *stuck*,
 //!    and its rows stay with it, unless the caller forces it and names how many there are.
 //! 3. Every row is weighed ([`rehome_records::undo::RowPlan`]): only what is still as this
-//!    migration left it goes.
+//!    migration left it goes, unless that is forced, too. An account that is named by a row which
+//!    stays is stuck as well.
 //! 4. Rows go, children before parents; earlier rows come back.
 //! 5. Accounts go; adopted ones live on.
 //!
@@ -14,6 +15,7 @@
 //! Each step is a lane of the engine like any other: it can be killed and resumed. Steps 2 and 3
 //! only read, so a dry run is the same two steps on a copy of the journal.
 
+mod agreement;
 mod weigh;
 
 use std::path::Path;
@@ -36,6 +38,7 @@ use crate::requests::{Counter, Ticking};
 use crate::workers::Workers;
 use crate::{downtime, ledger, run};
 
+use agreement::Agreement;
 use weigh::{Weighed, Weighing};
 
 /// The last resort: the whole target database goes back to the bookmark that was journaled before
@@ -55,15 +58,18 @@ pub struct RollbackOptions {
     pub to: Stage,
     /// Only these users, by source id or address, and their rows.
     pub only: Vec<String>,
-    /// Also accounts (and rows) that were used or changed since, of which there are so many.
+    /// Also accounts that were used or changed since, of which there are so many.
     pub force: Option<u64>,
+    /// Also rows that were changed since, and earlier rows whose place somebody has emptied, of
+    /// which there are so many.
+    pub force_rows: Option<u64>,
     /// Restore the whole target database instead of taking its rows back one by one.
     pub restore: Option<Restore>,
 }
 
 impl Default for RollbackOptions {
     fn default() -> Self {
-        Self { to: Stage::Exported, only: Vec::new(), force: None, restore: None }
+        Self { to: Stage::Exported, only: Vec::new(), force: None, force_rows: None, restore: None }
     }
 }
 
@@ -114,7 +120,7 @@ pub struct RollbackEnd {
 ///
 /// # Errors
 /// When there is no journal, when it belongs to another migration, when a remote cannot be read,
-/// or [`Error::ForceCount`].
+/// [`Error::ForceCount`], or [`Error::ForcedSince`].
 pub async fn rollback_plan(
     config: &Config,
     keys: &Keys,
@@ -229,6 +235,7 @@ impl Way<'_> {
             "to": self.options.to.as_str(),
             "only": self.options.only.len(),
             "force": self.options.force,
+            "force_rows": self.options.force_rows,
             "restore": self.options.restore.is_some(),
         });
         journal.submit(vec![Change::Note { event: "rollback", detail }]).await?;
@@ -253,9 +260,15 @@ impl Way<'_> {
             selection: self.workers.selection.clone(),
         };
         let weighed = tokio::select! {
-            weighed = weighing.weigh(scratch.path()) => weighed?,
+            weighed = weighing.weigh(scratch.path()) => weighed,
             () = self.interrupt.thrown() => return Ok(Finish::Interrupted),
         };
+        if matches!(weighed, Err(Error::ForcedSince { .. })) {
+            // Whoever has seen that counts anew.
+            Agreement::end(journal).await?;
+        }
+        let weighed = weighed?;
+        weighed.forced.keep(journal).await?;
         *plan = Some(weighed.document);
         if let (Some(mark), Some(target)) = (mark, &self.workers.writing.database)
             && bookmark::restore(&self.workers, target.as_ref(), mark, self.interrupt).await?
@@ -281,7 +294,12 @@ impl Way<'_> {
         }
         let engine = self.workers.engine(false);
         let (to, rows) = (self.options.to, weighed.rows.as_ref());
-        self.run(self.workers.with_users_back(engine, to, rows, weighed.forced)?).await
+        let engine = self.workers.with_users_back(engine, to, rows, weighed.forced.users)?;
+        let finish = self.run(engine).await?;
+        if finish == Finish::Quiescent {
+            Agreement::end(journal).await?;
+        }
+        Ok(finish)
     }
 
     /// Finds out what became of every request whose answer nobody has, or of which only a run has

@@ -15,8 +15,12 @@ pub enum Tie {
     /// The account's id is the row's identity, and this migration did not write it: the
     /// application made it when it heard of the account. It goes with the account.
     Echo,
-    /// Any other row: the application's own data about the account. It keeps the account alive.
+    /// Any other row that this migration did not write: the application's own data about the
+    /// account. It keeps the account alive.
     Own,
+    /// A row that this migration wrote and that stays for a reason of its own. It keeps the
+    /// account, too.
+    Ours,
 }
 
 /// A row of the target that mentions an account.

@@ -34,7 +34,7 @@ use crate::writer::{Changed, Writer};
 /// it. Nothing documents either.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// So many of the rows that keep an account alive are named.
-const NAMED: usize = 3;
+pub const NAMED_ROWS: usize = 3;
 
 /// Everything above `exported` → `exported`, for users.
 pub struct DeleteUsers {
@@ -176,7 +176,8 @@ impl DeleteUsers {
             return Prepared::Advance(Done::default());
         }
         if *standing != Standing::Gone && !own.is_empty() {
-            return fail(rows_remain(account, unit, &own));
+            let more = own.len().saturating_sub(NAMED_ROWS) as u64;
+            return fail(rows_remain(account, &unit.source_key, &own, more));
         }
         let mut intent = json!({"account": account, "at": at});
         if let (false, Some(object)) = (echoes.is_empty(), intent.as_object_mut()) {
@@ -288,21 +289,31 @@ fn refused(unit: &Unit, payload: &Payload, refusal: &Refusal) -> Outcome {
     ))
 }
 
-fn rows_remain(account: &str, unit: &Unit, rows: &[Attachment]) -> Failure {
-    let named: Vec<_> =
-        rows.iter().take(NAMED).map(|row| format!("{} {}", row.table, row.key)).collect();
-    let more = match rows.len().saturating_sub(NAMED) {
+/// Why an account cannot be deleted whose rows remain: `rows` are some of them, of which the first
+/// few are named, and `more` says how many are not. Code `rows_remain`.
+pub fn rows_remain(account: &str, source_key: &str, rows: &[Attachment], more: u64) -> Failure {
+    let named: Vec<_> = rows
+        .iter()
+        .take(NAMED_ROWS)
+        .map(|row| match row.tie {
+            Tie::Echo | Tie::Own => format!("{} {}", row.table, row.key),
+            Tie::Ours => format!("{} {} (written by this migration)", row.table, row.key),
+        })
+        .collect();
+    let more = match more {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     let message = format!(
-        "account {account} of {} is mentioned by rows of the target that are not this migration's: {}{more}",
-        unit.source_key,
+        "account {account} of {source_key} is mentioned by rows of the target that stay: {}{more}",
         named.join(", ")
     );
-    Failure::new("rows_remain", message).with_hint(
-        "remove those rows, or what makes the application write them, then run `rehome rollback` again; or leave the account alone",
-    )
+    let ours = rows.iter().all(|row| row.tie == Tie::Ours);
+    Failure::new("rows_remain", message).with_hint(if ours {
+        "see why those rows stay (`rehome failures`), then run `rehome rollback` again; or leave the account alone"
+    } else {
+        "remove those rows, or what makes the application write them, then run `rehome rollback` again; or leave the account alone"
+    })
 }
 
 fn fail(failure: Failure) -> Prepared {

@@ -16,6 +16,6 @@ mod delete_users;
 mod judge;
 
 pub use attached::{Attached, Attachment, Tie, Unattached};
-pub use delete_users::DeleteUsers;
+pub use delete_users::{DeleteUsers, NAMED_ROWS, rows_remain};
 pub use judge::{Judgement, Standing, judge};
 pub(crate) use judge::{creation, present};

@@ -62,6 +62,7 @@ fn options(arguments: &Rollback) -> RollbackOptions {
         to: arguments.to,
         only: arguments.only.clone(),
         force: arguments.force,
+        force_rows: arguments.force_rows,
         restore,
     }
 }
@@ -196,6 +197,9 @@ fn resume(context: &Context, arguments: &Rollback) -> String {
     }
     if let Some(force) = arguments.force {
         words.extend(["--force".to_owned(), force.to_string()]);
+    }
+    if let Some(force) = arguments.force_rows {
+        words.extend(["--force-rows".to_owned(), force.to_string()]);
     }
     if let Some(bookmark) = &arguments.restore_bookmark {
         words.push("--restore-bookmark".to_owned());

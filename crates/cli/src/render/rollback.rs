@@ -49,7 +49,10 @@ pub(crate) fn page(document: &RollbackDoc, style: Style) -> String {
     line(users.forced, "of them were used or changed since, and are forced");
     line(users.keep, "users whose account stays as it is");
     line(users.gone, "accounts are not there any more");
-    line(users.refused, "accounts stay: somebody has used or changed them since");
+    line(
+        users.refused,
+        "accounts stay: somebody has used or changed them since, or rows that stay name them",
+    );
     if !document.tables.is_empty() {
         let rows: Vec<Vec<String>> = document
             .tables
@@ -65,8 +68,15 @@ pub(crate) fn page(document: &RollbackDoc, style: Style) -> String {
                     .collect()
             })
             .collect();
+        let forced: u64 = document.tables.values().map(|rows| rows.forced).sum();
         let header = ["table", "removed", "given back", "ids put back", "gone already", "stay"];
         text += &format!("\n{}\n", table(&header, &[1, 2, 3, 4, 5], &rows));
+        if forced > 0 {
+            text += &format!(
+                "\n{} of these were changed or removed by somebody since, and are forced\n",
+                amount::of(forced, "row")
+            );
+        }
     }
     text += &refusals(document, style);
     text.trim_end().to_owned()

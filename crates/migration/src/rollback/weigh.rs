@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rehome_clerk::USER;
-use rehome_clerk::undo::{Standing, judge};
+use rehome_clerk::undo::{Attachment, NAMED_ROWS, Standing, Tie, judge, rows_remain};
 use rehome_core::journal::{Change, Journal, Reader, Selection};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Condition, Event, Failure, Knowledge as _, Stage, Unit, UnitId};
 use rehome_records::in_place::{self, LOT, Places};
-use rehome_records::undo::{PlanOptions, RowPlan};
+use rehome_records::undo::{Draft, KeptAccount, PlanOptions, RowPlan};
 
+use super::agreement::Agreement;
 use super::{RollbackOptions, row_scratch};
 use crate::bookmark::Mark;
 use crate::config::Config;
@@ -42,8 +43,8 @@ pub(super) struct Weighed {
     pub(super) document: RollbackDoc,
     /// What becomes of each row; `None` when no row is concerned.
     pub(super) rows: Option<Arc<RowPlan>>,
-    /// Users whose account goes although it was used or changed.
-    pub(super) forced: Vec<UnitId>,
+    /// What goes although it was used or changed.
+    pub(super) forced: Agreement,
 }
 
 impl Weighing<'_> {
@@ -57,11 +58,13 @@ impl Weighing<'_> {
                 ..RollbackDoc::default()
             },
             rows: None,
-            forced: Vec::new(),
+            forced: Agreement::default(),
         };
         self.try_again().await?;
+        let draft = Draft::create(&row_scratch(folder), USER)?;
+        let agreed = Agreement::standing(&self.journal.reader()?)?;
         match self.options.to {
-            Stage::Exported => self.accounts(&mut weighed).await?,
+            Stage::Exported => self.accounts(&mut weighed, &agreed, &draft).await?,
             Stage::Created | Stage::Mapped | Stage::Imported | Stage::Verified => {
                 self.each_user(|units| weighed.document.users.keep += units.len() as u64)?;
             }
@@ -76,12 +79,21 @@ impl Weighing<'_> {
                 taken_at: mark.taken.clone(),
             });
         } else if self.options.to < Stage::Imported {
-            let document = &mut weighed.document;
             match &databases.places {
-                Some(places) => self.lots(databases, places, document).await?,
-                None => weighed.rows = Some(self.rows(databases, folder, document).await?),
+                Some(places) => self.lots(databases, places, &mut weighed.document).await?,
+                None => {
+                    let plan = self.rows(databases, draft, &mut weighed.document).await?;
+                    plan.forced(&mut |table, key| {
+                        weighed.forced.rows.insert((table, key));
+                        ControlFlow::Continue(())
+                    })?;
+                    agreed.allows_rows(self.options.force_rows, &weighed.forced.rows)?;
+                    self.kept_by_rows(&plan, &mut weighed).await?;
+                    weighed.rows = Some(Arc::new(plan));
+                }
             }
         }
+        agreed.allows_rows(self.options.force_rows, &weighed.forced.rows)?;
         Ok(weighed)
     }
 
@@ -127,7 +139,12 @@ impl Weighing<'_> {
     }
 
     /// Judges every account that would go.
-    async fn accounts(&self, weighed: &mut Weighed) -> Result<(), Error> {
+    async fn accounts(
+        &self,
+        weighed: &mut Weighed,
+        agreed: &Agreement,
+        draft: &Draft,
+    ) -> Result<(), Error> {
         let reader = self.reader()?;
         let policy = self.config.users.policy();
         let mut after = UnitId(0);
@@ -141,16 +158,22 @@ impl Weighing<'_> {
             let found = judge(&self.remotes.target.reader, &units, &policy).await?;
             done += units.len() as u64;
             self.watcher.note(&Progress::Verifying { what: "accounts".into(), done, total: None });
+            let mut leaving = Vec::new();
             for (unit, judgement) in units.iter().zip(found) {
                 let users = &mut weighed.document.users;
+                let goes = unit.target_key.as_deref().map(|account| (unit.id, account));
                 match &judgement.standing {
                     Standing::NotOurs => users.keep += 1,
                     Standing::Gone => users.gone += 1,
-                    Standing::AsLeft => users.delete += 1,
+                    Standing::AsLeft => {
+                        users.delete += 1;
+                        leaving.extend(goes);
+                    }
                     Standing::Used(_) | Standing::Changed(_) if self.options.force.is_some() => {
                         users.delete += 1;
                         users.forced += 1;
-                        weighed.forced.push(unit.id);
+                        leaving.extend(goes);
+                        weighed.forced.users.insert(unit.id);
                     }
                     Standing::Used(failure)
                     | Standing::Changed(failure)
@@ -166,16 +189,12 @@ impl Weighing<'_> {
                     }
                 }
             }
+            draft.leaving(leaving)?;
             if self.options.force.is_none() {
                 self.stick(std::mem::take(&mut stuck)).await?;
             }
         }
-        let found = weighed.document.users.forced;
-        if let Some(given) = self.options.force
-            && given != found
-        {
-            return Err(Error::ForceCount { given, found });
-        }
+        agreed.allows_users(self.options.force, &weighed.forced.users)?;
         self.stick(stuck).await
     }
 
@@ -193,6 +212,38 @@ impl Weighing<'_> {
             .collect();
         if !changes.is_empty() {
             self.journal.submit(changes).await?;
+        }
+        Ok(())
+    }
+
+    /// Sticks the accounts that are as they were left, but for rows that name them and stay.
+    async fn kept_by_rows(&self, plan: &RowPlan, weighed: &mut Weighed) -> Result<(), Error> {
+        let reader = self.journal.reader()?;
+        let mut kept = Vec::new();
+        plan.accounts_kept(NAMED_ROWS, &mut |account| {
+            kept.push(account);
+            ControlFlow::Continue(())
+        })?;
+        for page in kept.chunks(BATCH) {
+            let ids: Vec<_> = page.iter().map(|one| one.unit).collect();
+            let mut stuck = Vec::new();
+            for (one, unit) in page.iter().zip(reader.load(&ids)?) {
+                let failure = by_rows(one, &unit.source_key);
+                let users = &mut weighed.document.users;
+                users.delete = users.delete.saturating_sub(1);
+                users.refused += 1;
+                if weighed.forced.users.contains(&one.unit) {
+                    users.forced = users.forced.saturating_sub(1);
+                }
+                refuse(&mut weighed.document, || RefusalDoc {
+                    what: USER.to_string(),
+                    key: unit.source_key.clone(),
+                    code: failure.code.clone(),
+                    message: failure.message.clone(),
+                });
+                stuck.push((one.unit, failure));
+            }
+            self.stick(stuck).await?;
         }
         Ok(())
     }
@@ -240,13 +291,13 @@ impl Weighing<'_> {
     async fn rows(
         &self,
         databases: &Databases,
-        folder: &Path,
+        draft: Draft,
         document: &mut RollbackDoc,
-    ) -> Result<Arc<RowPlan>, Error> {
+    ) -> Result<RowPlan, Error> {
         let reader = self.reader()?;
         let options = PlanOptions {
             only_selected: !self.options.only.is_empty(),
-            force: self.options.force.is_some(),
+            force: self.options.force_rows.is_some(),
         };
         let watcher = Arc::clone(self.watcher);
         let mut progress = move |table: &str, done: u64| {
@@ -259,7 +310,7 @@ impl Weighing<'_> {
             &reader,
             Arc::clone(&databases.layout),
             options,
-            &row_scratch(folder),
+            draft,
             &mut progress,
         )
         .await?;
@@ -267,6 +318,7 @@ impl Weighing<'_> {
             let back = RowsBack {
                 remove: counts.remove,
                 restore: counts.restore,
+                forced: counts.forced,
                 rewrite: 0,
                 gone: counts.gone,
                 left: counts.left,
@@ -283,8 +335,24 @@ impl Weighing<'_> {
             });
             ControlFlow::Continue(())
         })?;
-        Ok(Arc::new(plan))
+        Ok(plan)
     }
+}
+
+/// Why rows keep an account, as its deletion would say it.
+fn by_rows(kept: &KeptAccount, source_key: &str) -> Failure {
+    let rows: Vec<_> = kept
+        .rows
+        .iter()
+        .map(|row| Attachment {
+            account: kept.account.clone(),
+            table: row.table.clone(),
+            key: row.key.clone(),
+            tie: if row.ours { Tie::Ours } else { Tie::Own },
+            content: serde_json::Value::Null,
+        })
+        .collect();
+    rows_remain(&kept.account, source_key, &rows, kept.more)
 }
 
 fn refuse(document: &mut RollbackDoc, refusal: impl FnOnce() -> RefusalDoc) {

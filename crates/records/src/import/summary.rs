@@ -36,6 +36,10 @@ pub(crate) struct SpanDone {
     /// Keys of earlier rows whose place an undo has cleared, and which are not back yet.
     #[serde(default, skip_serializing_if = "KeySet::is_empty")]
     pub(crate) waiting: KeySet,
+    /// Keys of earlier rows whose place somebody else has emptied: an undo found it so and has
+    /// left it at that.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    pub(crate) emptied: KeySet,
     /// By how much the keys of the span moved, when not with their table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) moved: Option<i64>,

@@ -136,6 +136,7 @@ impl Past {
             return;
         };
         done.waiting = left.done.waiting.clone();
+        done.emptied = left.done.emptied.clone();
         if !repeated {
             done.settled = left.done.settled.clone();
         }

@@ -36,6 +36,8 @@ pub(super) struct Course {
     pub(super) remain: HashSet<Vec<Value>>,
     /// Earlier rows that are not back yet.
     pub(super) pending: Vec<Vec<Value>>,
+    /// Earlier rows whose place somebody else has emptied, and which therefore are not put back.
+    pub(super) emptied: Vec<Vec<Value>>,
     pub(super) kept: Vec<(Reason, String)>,
     pub(super) waits: bool,
 }
@@ -113,7 +115,7 @@ impl UndoSpans {
                 // An earlier request took it back; what stands there now is not ours.
                 continue;
             };
-            if !self.plan.options().force && digest != Some(RowDigest::of(&row)) {
+            if !item.forced && digest != Some(RowDigest::of(&row)) {
                 let reason = if digest.is_some() { Reason::RowChanged } else { Reason::NoDigest };
                 let words = "was changed while the rollback was under way";
                 let message = format!("{} {} {words}", self.table, show_key(&item.key));
@@ -206,7 +208,10 @@ impl UndoSpans {
                     wanted.insert(item.key);
                 }
                 Act::Keep => {
-                    course.pending.push(item.key.clone());
+                    match item.why {
+                        Some((Reason::PlaceEmpty, _)) => course.emptied.push(item.key.clone()),
+                        Some(_) | None => course.pending.push(item.key.clone()),
+                    }
                     course.kept.extend(item.why.map(|(reason, message)| {
                         (reason, format!("{} {} {message}", self.table, show_key(&item.key)))
                     }));
@@ -308,7 +313,7 @@ pub(super) fn after(effect: &SpanEffect, course: &Course) -> Result<Option<SpanD
     let mut done = effect.done.clone();
     let mut rows = done.rows()?;
     rows.retain(|(key, _)| course.remain.contains(key));
-    if rows.is_empty() && course.pending.is_empty() {
+    if rows.is_empty() && course.pending.is_empty() && course.emptied.is_empty() {
         return Ok(None);
     }
     done.set_rows(&rows);
@@ -318,5 +323,6 @@ pub(super) fn after(effect: &SpanEffect, course: &Course) -> Result<Option<SpanD
     settled.extend(course.restored.iter().chain(&course.put_back).cloned());
     done.settled = KeySet::new(&settled);
     done.waiting = KeySet::new(&course.pending);
+    done.emptied = KeySet::new(&course.emptied);
     Ok(Some(done))
 }

@@ -79,7 +79,7 @@ impl MentionedRow {
 }
 
 /// By what rows of the target's table are told apart without fail.
-fn form_of(table: &TableLayout) -> Option<(&Form, Keying)> {
+pub(super) fn form_of(table: &TableLayout) -> Option<(&Form, Keying)> {
     let primary = table.primary.as_ref().map(|form| (form, Keying::Primary));
     let rowid = table.rowid.as_ref().map(|form| (form, Keying::Rowid));
     if table.primary_may_be_null { rowid.or(primary) } else { primary.or(rowid) }
@@ -102,6 +102,23 @@ fn by_key<'a>(
         }
     }
     (form, keying, row)
+}
+
+/// A condition that holds where the column `name` of the row `t` has one of the ids of `?1`, a JSON
+/// array of rows of one value each, or seems to: as its whole value, or inside a document. Either
+/// way the table is read through once, not once an id; a document that SQLite cannot read is
+/// searched as a text.
+pub(super) fn seems_to_name(name: &str, inside: bool) -> String {
+    const IDS: &str = "SELECT j.value->>0 FROM json_each(?1) AS j";
+    if inside {
+        format!(
+            "CASE WHEN json_valid(t.{name}) THEN EXISTS (SELECT 1 FROM json_tree(t.{name}) AS x \
+             WHERE x.type = 'text' AND x.atom IN ({IDS})) ELSE EXISTS (SELECT 1 FROM \
+             json_each(?1) AS j WHERE instr(t.{name}, j.value->>0) > 0) END"
+        )
+    } else {
+        format!("t.{name} IN ({IDS})")
+    }
 }
 
 /// For each of these target ids of `kind` the rows of every carried table that name it, also
@@ -133,19 +150,7 @@ pub async fn mentions_of(
             };
             for chunk in chunks(names.iter(), target.limits().parameter) {
                 let table_name = form.target_table();
-                let rest = if inside {
-                    format!(
-                        "FROM {table_name} AS t WHERE EXISTS (SELECT 1 FROM (SELECT DISTINCT \
-                         j.value->>0 AS id FROM json_each(?1) AS j) AS j \
-                         WHERE instr(t.{name}, j.id) > 0)"
-                    )
-                } else {
-                    // Without an index the table is read through once, not once an id.
-                    format!(
-                        "FROM {table_name} AS t WHERE t.{name} IN \
-                         (SELECT j.value->>0 FROM json_each(?1) AS j)"
-                    )
-                };
+                let rest = format!("FROM {table_name} AS t WHERE {}", seems_to_name(name, inside));
                 let columns = form.target.iter().map(|column| format!("t.{column}"));
                 asked.push((table, form, keying));
                 queries.push(Select::new(columns, rest).with(chunk.json));
@@ -181,7 +186,8 @@ pub async fn mentions_of(
     Ok(found)
 }
 
-fn identifies(form: &Form, kind: &Kind, row: &[Value], id: &str) -> bool {
+/// Whether the id is part of the row's key or of a unique set: then the row stands for the unit.
+pub(super) fn identifies(form: &Form, kind: &Kind, row: &[Value], id: &str) -> bool {
     form.ids.iter().any(|at| {
         at.kind == *kind
             && at.path.is_none()

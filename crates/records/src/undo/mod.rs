@@ -3,7 +3,8 @@
 //! Everything that an undo needs is in the journal ([`crate::import`]): the keys of the rows that
 //! were written, a digest of each, the rows that made room. The source is not asked. A [`RowPlan`]
 //! first weighs all of it without writing: a row goes when it still is as it was written, belongs
-//! to no account that stays, and no row that stays refers to it. What stays keeps its parents.
+//! to no account that stays, and no row that stays refers to it. What stays keeps its parents; an
+//! account that rows of others name stays, and its rows with it.
 //! So nothing of the application is ever torn along, whatever ON DELETE says, and a dry run and a
 //! real one decide by the same words.
 //!
@@ -20,8 +21,10 @@
 //! What is not taken back: the counters of AUTOINCREMENT (`sqlite_sequence`) stay where they are.
 //! A lower counter could give an id twice that the application has already told somebody.
 
+mod accounts;
 mod course;
 mod detach;
+mod draft;
 mod effect;
 mod intent;
 mod look;
@@ -39,7 +42,9 @@ mod weigh;
 pub(crate) use effect::SpanEffect;
 pub(crate) use look::{from_referrers, referrers};
 
+pub use accounts::{KeepingRow, KeptAccount};
 pub use detach::DetachSpans;
+pub use draft::Draft;
 pub use effect::Undoable;
 pub use mentions::{MentionedRow, mentions_of, remove_rows};
 pub use plan::{PlanOptions, Refused, RowPlan, TableCounts};

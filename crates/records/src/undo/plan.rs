@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
 use rehome_core::{Halt, Knowledge, UnitId};
 use serde::{Deserialize, Serialize};
 
+use super::accounts::{self, KeptAccount, Search};
+use super::draft::Draft;
 use super::effect::Undoable;
 use super::reason::Reason;
 use super::scratch::{Act, Item, Scratch};
-use super::verdicts;
+use super::verdicts::{self, Count};
 use super::weigh::Maker;
 use crate::database::ReadDatabase;
 use crate::layout::{Keying, Layout};
@@ -29,8 +30,8 @@ const ROWS: usize = 1_000;
 pub struct PlanOptions {
     /// Only rows that name a selected unit ([`rehome_core::Known::selected`]), and rows of ours below them.
     pub only_selected: bool,
-    /// Rows go even if they were changed since, or nothing tells whether they were. Never against
-    /// a row that refers to them.
+    /// Rows go even if they were changed since, or nothing tells whether they were; earlier rows
+    /// come back even if somebody has emptied their place. Never against a row that refers to them.
     pub force: bool,
 }
 
@@ -45,6 +46,8 @@ pub struct TableCounts {
     pub remove: u64,
     /// Earlier rows that get their place or their values back.
     pub restore: u64,
+    /// Of both, how many only because [`PlanOptions::force`] says so.
+    pub forced: u64,
     /// Rows of ours that nobody asked for.
     pub left: u64,
     /// Rows that stay though they were asked for, by the code of the reason.
@@ -66,7 +69,7 @@ pub struct Refused {
 
 /// What a rollback of rows would do, kept in a working file.
 pub struct RowPlan {
-    scratch: Scratch,
+    draft: Draft,
     layout: Arc<Layout>,
     options: PlanOptions,
     gone: BTreeMap<usize, u64>,
@@ -74,9 +77,9 @@ pub struct RowPlan {
 }
 
 impl RowPlan {
-    /// Weighs everything that `spans` says to be in `target`. Only reads, but for the working
-    /// file at `scratch`, which is overwritten; its size grows with the number of rows (about
-    /// 200 bytes each), memory does not. `progress` is told the table and how many rows of it
+    /// Weighs everything that `spans` says to be in `target`, and whether the accounts of `draft`
+    /// can go. Only reads, but for the draft's working file; its size grows with the number of
+    /// rows (about 200 bytes each), memory does not. `progress` is told the table and how many rows of it
     /// have been read so far.
     ///
     /// # Errors
@@ -87,17 +90,17 @@ impl RowPlan {
         knowledge: &dyn Knowledge,
         layout: Arc<Layout>,
         options: PlanOptions,
-        scratch: &Path,
+        draft: Draft,
         progress: &mut (dyn FnMut(&str, u64) + Send),
     ) -> Result<Self, Halt> {
-        let scratch = Scratch::create(scratch)?;
+        let scratch = draft.scratch();
         let mut keyings = Vec::new();
         for table in &layout.tables {
             let first = spans.undoable(&table.name, UnitId(0), 1)?;
             keyings.push(first.first().map(SpanData::of).transpose()?.map(|span| span.keying));
         }
         let maker =
-            Maker { target, knowledge, layout: &layout, options, scratch: &scratch, keyings };
+            Maker { target, knowledge, layout: &layout, options, draft: &draft, scratch, keyings };
         let mut gone = BTreeMap::new();
         for (place, table) in layout.tables.iter().enumerate().rev() {
             let mut read = 0;
@@ -116,18 +119,22 @@ impl RowPlan {
                 }
             }
         }
-        verdicts::link(&scratch)?;
-        verdicts::stay_with_account(&scratch)?;
+        verdicts::link(scratch)?;
+        let search = Search { target, layout: &layout, draft: &draft, keyings: &maker.keyings };
+        search.run().await?;
+        accounts::kept_by_others(scratch)?;
+        verdicts::stay_with_account(scratch)?;
         if options.only_selected {
-            verdicts::select(&scratch)?;
+            verdicts::select(scratch)?;
         }
         for place in (0..layout.tables.len()).rev() {
             maker.strangers(place).await?;
         }
-        verdicts::keep_parents(&scratch)?;
-        verdicts::earlier(&scratch)?;
+        verdicts::keep_parents(scratch)?;
+        verdicts::earlier(scratch)?;
+        accounts::kept_by_ours(scratch)?;
         let keyings = maker.keyings;
-        Ok(Self { scratch, layout, options, gone, keyings })
+        Ok(Self { draft, layout, options, gone, keyings })
     }
 
     /// How many rows of each table go, come back and stay, in copy order; tables without a row
@@ -137,11 +144,17 @@ impl RowPlan {
     /// When the working file cannot be read.
     pub fn counts(&self) -> Result<Vec<TableCounts>, Halt> {
         let mut all: BTreeMap<usize, TableCounts> = BTreeMap::new();
-        for (place, act, code, rows) in verdicts::counts(&self.scratch)? {
-            let counts = all.entry(place).or_default();
+        for Count { table, act, code, rows, forced } in verdicts::counts(self.scratch())? {
+            let counts = all.entry(table).or_default();
             match act {
-                Act::Remove => counts.remove += rows,
-                Act::Restore => counts.restore += rows,
+                Act::Remove => {
+                    counts.remove += rows;
+                    counts.forced += forced;
+                }
+                Act::Restore => {
+                    counts.restore += rows;
+                    counts.forced += forced;
+                }
                 Act::Leave => counts.left += rows,
                 Act::Keep => *counts.kept.entry(code.unwrap_or_default()).or_insert(0) += rows,
             }
@@ -165,7 +178,7 @@ impl RowPlan {
         for kind in [verdicts::Kept::Rows, verdicts::Kept::Earlier] {
             let mut after = 0;
             loop {
-                let page = verdicts::kept(&self.scratch, kind, after, ROWS)?;
+                let page = verdicts::kept(self.scratch(), kind, after, ROWS)?;
                 let Some(last) = page.last() else {
                     break;
                 };
@@ -185,6 +198,58 @@ impl RowPlan {
         Ok(())
     }
 
+    /// Tells of every row that goes, or comes back, only because [`PlanOptions::force`] says so:
+    /// table and key in words. Until `tell` breaks.
+    ///
+    /// # Errors
+    /// When the working file cannot be read.
+    pub fn forced(
+        &self,
+        tell: &mut dyn FnMut(String, String) -> ControlFlow<()>,
+    ) -> Result<(), Halt> {
+        for kind in [verdicts::Kept::Rows, verdicts::Kept::Earlier] {
+            let mut after = 0;
+            loop {
+                let page = verdicts::forced(self.scratch(), kind, after, ROWS)?;
+                let Some((last, _, _)) = page.last() else {
+                    break;
+                };
+                after = *last;
+                for (_, place, key) in page {
+                    if tell(self.table(place), show_key(&key)).is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of every account of the draft that stays because rows do, with at most `named` of
+    /// them, until `tell` breaks.
+    ///
+    /// # Errors
+    /// When the working file cannot be read.
+    pub fn accounts_kept(
+        &self,
+        named: usize,
+        tell: &mut dyn FnMut(KeptAccount) -> ControlFlow<()>,
+    ) -> Result<(), Halt> {
+        let mut after = UnitId(0);
+        loop {
+            let page = accounts::kept(self.scratch(), &self.layout, after, ROWS, named)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.unit;
+            for account in page {
+                if tell(account).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
     /// Whether the row of this key (as [`super::MentionedRow`] has it) is one that this migration
     /// wrote, and that the plan's workers have neither removed nor turned into an earlier one.
     ///
@@ -201,7 +266,7 @@ impl RowPlan {
             // its key: to keep it is the safe side.
             return Ok(true);
         }
-        verdicts::wrote(&self.scratch, place, key)
+        verdicts::wrote(self.scratch(), place, key)
     }
 
     /// Why the row of this number in the working file stays, for a failure's message.
@@ -209,7 +274,7 @@ impl RowPlan {
         let Some((reason, message)) = &item.why else {
             return Ok(None);
         };
-        let (table, cause) = verdicts::cause(&self.scratch, item.id)?;
+        let (table, cause) = verdicts::cause(self.scratch(), item.id)?;
         let words = self.words(&self.table(table), &show_key(&item.key), message, cause.as_ref());
         Ok(Some((*reason, words)))
     }
@@ -236,7 +301,7 @@ impl RowPlan {
     }
 
     pub(super) fn scratch(&self) -> &Scratch {
-        &self.scratch
+        self.draft.scratch()
     }
 
     pub(super) fn layout(&self) -> &Arc<Layout> {

@@ -15,6 +15,9 @@ pub enum Reason {
     NoDigest,
     /// An earlier row cannot be put back, because another one has its key or a unique value.
     PlaceTaken,
+    /// An earlier row is not put back: what this migration had put in its place is not there any
+    /// more, or is not what it was.
+    PlaceEmpty,
     /// The target refused to let it go.
     RowRejected,
     /// Its span is stuck or in doubt from an earlier attempt.
@@ -23,12 +26,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RowChanged,
         Self::AccountStuck,
         Self::RowReferred,
         Self::NoDigest,
         Self::PlaceTaken,
+        Self::PlaceEmpty,
         Self::RowRejected,
         Self::SpanStuck,
     ];
@@ -41,6 +45,7 @@ impl Reason {
             Self::RowReferred => "row_referred",
             Self::NoDigest => "no_digest",
             Self::PlaceTaken => "place_taken",
+            Self::PlaceEmpty => "place_empty",
             Self::RowRejected => "row_rejected",
             Self::SpanStuck => "span_stuck",
         }
@@ -55,7 +60,8 @@ impl Reason {
     pub const fn hint(self) -> &'static str {
         match self {
             Self::RowChanged => {
-                "decide whether the changed row may go; then remove it, or roll back with --force"
+                "decide whether the changed row may go (`rehome verify` names the columns in which it \
+                 differs from the source); then remove it, or roll back with --force-rows"
             }
             Self::AccountStuck => "see why the account stays; its rows stay with it",
             Self::RowReferred => {
@@ -63,11 +69,15 @@ impl Reason {
             }
             Self::NoDigest => {
                 "the journal was written by a version that did not keep what it wrote; compare \
-                 with `rehome verify`, then roll back with --force"
+                 with `rehome verify`, then roll back with --force-rows"
             }
             Self::PlaceTaken => {
                 "remove the row that has its place, then roll back again; the earlier row is in \
                  the journal (`rehome show`)"
+            }
+            Self::PlaceEmpty => {
+                "if the row that was there before is to come back, roll back with --force-rows \
+                 (and remove it again if not); it is in the journal (`rehome show`)"
             }
             Self::RowRejected => "mend what the target's message names, then roll back again",
             Self::SpanStuck => "see `rehome failures`, then `rehome retry` and roll back again",

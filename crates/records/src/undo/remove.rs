@@ -96,7 +96,11 @@ impl UndoSpans {
         let Some(effect) = SpanEffect::of(unit)? else {
             return Ok(nothing());
         };
-        if effect.done.inserted.is_empty() && effect.done.waiting.is_empty() {
+        let done = &effect.done;
+        if done.inserted.is_empty()
+            && done.waiting.is_empty()
+            && !self.plan.scratch().any_earlier(unit.id)?
+        {
             return Ok(nothing());
         }
         let form = effect.span.form(self.plan.layout())?.clone();

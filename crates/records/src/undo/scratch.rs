@@ -62,7 +62,8 @@ CREATE TABLE item (
     named INTEGER NOT NULL,   -- names some unit of the journal
     chosen INTEGER NOT NULL,  -- names a selected one
     went INTEGER NOT NULL DEFAULT 0, -- a worker has taken it away
-    cause INTEGER             -- the item or count on account of which it stays
+    forced INTEGER NOT NULL,  -- goes although it was changed
+    cause INTEGER             -- the item on account of which it stays
 );
 CREATE UNIQUE INDEX item_key ON item (tbl, key);
 CREATE INDEX item_unit ON item (unit, id);
@@ -75,11 +76,21 @@ CREATE TABLE link (parent INTEGER NOT NULL, child INTEGER NOT NULL, fk INTEGER N
 -- Earlier rows that are to be put back under a key of their own.
 CREATE TABLE earlier (
     id INTEGER PRIMARY KEY, tbl INTEGER NOT NULL, unit INTEGER NOT NULL, key TEXT NOT NULL,
-    act INTEGER NOT NULL, code TEXT, message TEXT, waiting INTEGER NOT NULL
+    act INTEGER NOT NULL, code TEXT, message TEXT, waiting INTEGER NOT NULL,
+    vacant INTEGER NOT NULL, -- see `Vacant`
+    forced INTEGER NOT NULL
 );
 CREATE INDEX earlier_unit ON earlier (unit, id);
 -- Who stands in their way.
 CREATE TABLE rival (earlier INTEGER NOT NULL, tbl INTEGER NOT NULL, key TEXT NOT NULL);
+-- Accounts that are to go.
+CREATE TABLE leaving (unit INTEGER PRIMARY KEY, account TEXT NOT NULL UNIQUE,
+    stays INTEGER NOT NULL DEFAULT 0);
+-- Rows that name one of them, and would keep it if they stay. `whose` is a `Whose`; `row` is the
+-- item's or the earlier row's number.
+CREATE TABLE naming (unit INTEGER NOT NULL, whose INTEGER NOT NULL, row INTEGER,
+    tbl INTEGER NOT NULL, key TEXT NOT NULL);
+CREATE INDEX naming_unit ON naming (unit, whose);
 ";
 
 /// A row as it is put into the file.
@@ -89,16 +100,80 @@ pub(crate) struct NewItem {
     pub(crate) why: Option<(Reason, String)>,
     pub(crate) named: bool,
     pub(crate) chosen: bool,
+    /// Whether it goes although it was changed, because that was asked for.
+    pub(crate) forced: bool,
+    /// Accounts that the row which it becomes again would keep.
+    pub(crate) keeps: Vec<String>,
     /// For each reference that leads to a carried table: the number of the foreign key, the
     /// table's place, the parent's key.
     pub(crate) refers: Vec<(usize, usize, Vec<Value>)>,
+}
+
+impl NewItem {
+    /// Whether somebody has changed it since it was written.
+    pub(crate) fn was_changed(&self) -> bool {
+        self.forced || matches!(self.why, Some((Reason::RowChanged, _)))
+    }
 }
 
 /// An earlier row as it is put into the file.
 pub(crate) struct NewEarlier {
     pub(crate) key: Vec<Value>,
     pub(crate) waiting: bool,
+    pub(crate) vacant: Vacant,
     pub(crate) rivals: Vec<Vec<Value>>,
+    /// Accounts that it would keep, once it is back.
+    pub(crate) keeps: Vec<String>,
+}
+
+/// Whether the place of an earlier row is empty, and who has emptied it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Vacant {
+    /// Something stands there.
+    Not,
+    /// This migration took away itself what had taken the place: the source has it no more.
+    ByUs,
+    /// Somebody else has removed or changed what this migration had put there.
+    ByOthers,
+    /// The same, and the earlier row is to come back all the same.
+    Forced,
+}
+
+impl Vacant {
+    /// As the file holds it.
+    const fn number(self) -> i64 {
+        match self {
+            Self::Not => 0,
+            Self::ByUs => 1,
+            Self::ByOthers => 2,
+            Self::Forced => 3,
+        }
+    }
+}
+
+/// Whose row it is that names an account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whose {
+    /// One of ours: it keeps the account if it stays.
+    Ours,
+    /// An earlier row that one of ours becomes again.
+    Exchanged,
+    /// An earlier row that comes back under a key of its own.
+    Earlier,
+    /// Anybody else's.
+    Others,
+}
+
+impl Whose {
+    /// As the file holds it.
+    pub(crate) const fn number(self) -> i64 {
+        match self {
+            Self::Ours => 0,
+            Self::Exchanged => 1,
+            Self::Earlier => 2,
+            Self::Others => 3,
+        }
+    }
 }
 
 /// A row as the file gives it back.
@@ -108,6 +183,8 @@ pub(crate) struct Item {
     pub(crate) key: Vec<Value>,
     pub(crate) act: Act,
     pub(crate) why: Option<(Reason, String)>,
+    /// Whether it was changed, and goes because that was asked for.
+    pub(crate) forced: bool,
 }
 
 /// The file.
@@ -175,8 +252,12 @@ impl Scratch {
     ) -> Result<(), Halt> {
         self.work(|file| {
             let mut put = file.prepare_cached(
-                "INSERT OR IGNORE INTO item (tbl, unit, key, act, code, message, named, chosen)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT OR IGNORE INTO item
+                     (tbl, unit, key, act, code, message, named, chosen, forced)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?;
+            let mut keeps = file.prepare_cached(
+                "INSERT INTO naming SELECT unit, ?1, ?2, ?3, ?4 FROM leaving WHERE account = ?5",
             )?;
             let mut refer = file.prepare_cached("INSERT INTO edge VALUES (?1, ?2, ?3, ?4)")?;
             for item in items {
@@ -184,31 +265,45 @@ impl Scratch {
                     Some((reason, message)) => (Some(reason.code()), Some(message.as_str())),
                     None => (None, None),
                 };
+                let key = key_text(&item.key);
                 let new = put.execute(params![
                     table as i64,
                     unit.0,
-                    key_text(&item.key),
+                    key,
                     item.act.number(),
                     code,
                     message,
                     item.named,
-                    item.chosen
+                    item.chosen,
+                    item.forced
                 ])?;
                 if new == 0 {
                     continue;
                 }
                 let id = file.last_insert_rowid();
+                for account in &item.keeps {
+                    let whose = Whose::Exchanged.number();
+                    keeps.execute(params![whose, id, table as i64, key, account])?;
+                }
                 for (fk, parent, key) in &item.refers {
                     refer.execute(params![id, *fk as i64, *parent as i64, key_text(key)])?;
                 }
             }
             let mut put = file.prepare_cached(
-                "INSERT INTO earlier (tbl, unit, key, act, waiting) VALUES (?1, ?2, ?3, 3, ?4)",
+                "INSERT INTO earlier (tbl, unit, key, act, waiting, vacant, forced)
+                 VALUES (?1, ?2, ?3, 3, ?4, ?5, ?6)",
             )?;
             let mut rival = file.prepare_cached("INSERT INTO rival VALUES (?1, ?2, ?3)")?;
             for row in earlier {
-                put.execute(params![table as i64, unit.0, key_text(&row.key), row.waiting])?;
+                let key = key_text(&row.key);
+                let forced = row.vacant == Vacant::Forced;
+                let vacant = row.vacant.number();
+                put.execute(params![table as i64, unit.0, key, row.waiting, vacant, forced])?;
                 let id = file.last_insert_rowid();
+                for account in &row.keeps {
+                    let whose = Whose::Earlier.number();
+                    keeps.execute(params![whose, id, table as i64, key, account])?;
+                }
                 for key in &row.rivals {
                     rival.execute(params![id, table as i64, key_text(key)])?;
                 }
@@ -220,7 +315,7 @@ impl Scratch {
     /// Rows of one table with numbers above `after` that are to go, or to become an earlier row.
     pub(crate) fn going(&self, table: usize, after: i64, limit: usize) -> Result<Vec<Item>, Halt> {
         self.items(
-            "SELECT id, key, act, code, message FROM item
+            "SELECT id, key, act, code, message, forced FROM item
              WHERE tbl = ?1 AND id > ?2 AND act IN (0, 1) ORDER BY id LIMIT ?3",
             params![table as i64, after, limit as i64],
         )
@@ -229,27 +324,34 @@ impl Scratch {
     /// All rows of one span.
     pub(crate) fn of_unit(&self, unit: UnitId) -> Result<Vec<Item>, Halt> {
         self.items(
-            "SELECT id, key, act, code, message FROM item WHERE unit = ?1 ORDER BY id",
+            "SELECT id, key, act, code, message, forced FROM item WHERE unit = ?1 ORDER BY id",
             params![unit.0],
         )
     }
 
     fn items(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Item>, Halt> {
-        type Raw = (i64, String, i64, Option<String>, Option<String>);
+        type Raw = (i64, String, i64, Option<String>, Option<String>, bool);
         let rows: Vec<Raw> = self.work(|file| {
             file.prepare_cached(sql)?
                 .query_map(values, |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                    Ok((
+                        row.get(0)?,
+                        row.get(1)?,
+                        row.get(2)?,
+                        row.get(3)?,
+                        row.get(4)?,
+                        row.get(5)?,
+                    ))
                 })?
                 .collect()
         })?;
         rows.into_iter()
-            .map(|(id, key, act, code, message)| {
+            .map(|(id, key, act, code, message, forced)| {
                 let why = code
                     .as_deref()
                     .and_then(Reason::from_code)
                     .map(|reason| (reason, message.unwrap_or_default()));
-                Ok(Item { id, key: key_of(&key)?, act: Act::from_number(act), why })
+                Ok(Item { id, key: key_of(&key)?, act: Act::from_number(act), why, forced })
             })
             .collect()
     }
@@ -257,9 +359,17 @@ impl Scratch {
     /// The earlier rows of one span: key, what is to become of each, and why not.
     pub(crate) fn earlier_of(&self, unit: UnitId) -> Result<Vec<Item>, Halt> {
         self.items(
-            "SELECT id, key, act, code, message FROM earlier WHERE unit = ?1 ORDER BY id",
+            "SELECT id, key, act, code, message, forced FROM earlier WHERE unit = ?1 ORDER BY id",
             params![unit.0],
         )
+    }
+
+    /// Whether some earlier row of a span comes back, or is told of.
+    pub(crate) fn any_earlier(&self, unit: UnitId) -> Result<bool, Halt> {
+        self.work(|file| {
+            file.prepare_cached("SELECT 1 FROM earlier WHERE unit = ?1 AND act IN (1, 2)")?
+                .exists([unit.0])
+        })
     }
 
     /// Pairs of rows of one span (child, parent) of which the one refers to the other.

@@ -84,12 +84,13 @@ pub(super) fn keep_parents(scratch: &Scratch) -> Result<(), Halt> {
 }
 
 /// Decides about earlier rows that are to be put back under a key of their own: when some of
-/// what stood in their way goes, and nothing of it stays.
+/// what stood in their way goes, and nothing of it stays; or when their place is empty, and that
+/// is our own doing or was asked for.
 pub(super) fn earlier(scratch: &Scratch) -> Result<(), Halt> {
     run(
         scratch,
         &["WITH way AS (
-               SELECT e.id, e.waiting,
+               SELECT e.id, e.waiting, e.vacant,
                    count(r.key) FILTER (WHERE i.act IN (0, 1)) AS goes,
                    count(r.key) FILTER (WHERE i.act = 2) AS kept,
                    count(r.key) FILTER (WHERE i.act = 3) AS remains,
@@ -98,13 +99,19 @@ pub(super) fn earlier(scratch: &Scratch) -> Result<(), Halt> {
                    LEFT JOIN item i ON i.tbl = r.tbl AND i.key = r.key
                GROUP BY e.id)
            UPDATE earlier SET
-               act = CASE WHEN way.goes = 0 AND way.waiting = 0 THEN 3
+               act = CASE WHEN way.vacant IN (1, 3) THEN 1
+                          WHEN way.vacant = 2 THEN 2
+                          WHEN way.goes = 0 AND way.waiting = 0 THEN 3
                           WHEN way.kept + way.strange > 0 THEN 2
                           WHEN way.remains > 0 THEN 3 ELSE 1 END,
-               code = CASE WHEN (way.goes > 0 OR way.waiting) AND way.kept + way.strange > 0
+               code = CASE WHEN way.vacant = 2 THEN 'place_empty'
+                           WHEN (way.goes > 0 OR way.waiting) AND way.kept + way.strange > 0
                            THEN 'place_taken' END,
-               message = 'cannot be put back: another row that stays has its key or one of its '
-                   || 'unique values'
+               message = CASE WHEN way.vacant = 2
+                   THEN 'made room for a row of this migration that somebody has removed or '
+                       || 'changed since'
+                   ELSE 'cannot be put back: another row that stays has its key or one of its '
+                       || 'unique values' END
            FROM way WHERE way.id = earlier.id"],
     )
 }
@@ -170,28 +177,45 @@ pub(super) fn went(scratch: &Scratch, unit: UnitId, keys: &[Vec<Value>]) -> Resu
 
 /// How many rows of each table there are of each sort.
 pub(super) fn counts(scratch: &Scratch) -> Result<Vec<Count>, Halt> {
-    let rows: Vec<(i64, i64, Option<String>, u64)> = scratch.work(|file| {
+    scratch.work(|file| {
         file.prepare_cached(
-            "SELECT tbl, act, code, count(*) FROM item GROUP BY 1, 2, 3
+            "SELECT tbl, act, code, count(*), sum(forced) FROM item GROUP BY 1, 2, 3
              UNION ALL
-             SELECT tbl, act, code, count(*) FROM earlier WHERE act IN (1, 2) GROUP BY 1, 2, 3",
+             SELECT tbl, act, code, count(*), sum(forced) FROM earlier WHERE act IN (1, 2)
+             GROUP BY 1, 2, 3",
         )?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .query_map([], |row| {
+            Ok(Count {
+                table: row.get::<_, i64>(0)? as usize,
+                act: Act::from_number(row.get(1)?),
+                code: row.get(2)?,
+                rows: row.get(3)?,
+                forced: row.get(4)?,
+            })
+        })?
         .collect()
-    })?;
-    Ok(rows
-        .into_iter()
-        .map(|(table, act, code, rows)| (table as usize, Act::from_number(act), code, rows))
-        .collect())
+    })
 }
 
 /// A row: the table's place and its key.
 pub(super) type Which = (usize, Vec<Value>);
 
-/// A table, what is to become of rows of it, why not, and how many.
-pub(super) type Count = (usize, Act, Option<String>, u64);
+/// How many rows of a table there are of one sort.
+pub(super) struct Count {
+    /// The table's place.
+    pub(super) table: usize,
+    /// What is to become of them.
+    pub(super) act: Act,
+    /// Why not.
+    pub(super) code: Option<String>,
+    /// How many.
+    pub(super) rows: u64,
+    /// How many of them go although they were changed, or come back into a place that somebody
+    /// has emptied; only meant where they do.
+    pub(super) forced: u64,
+}
 
-/// Which of those that stay.
+/// Which sort of rows.
 #[derive(Clone, Copy)]
 pub(super) enum Kept {
     /// Rows of ours.
@@ -209,6 +233,28 @@ pub(super) struct KeptRow {
     pub(super) message: String,
     /// The row on account of which it stays.
     pub(super) cause: Option<Which>,
+}
+
+/// Those that go or come back only because somebody insists: number, table, key.
+pub(super) fn forced(
+    scratch: &Scratch,
+    kind: Kept,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<(i64, usize, Vec<Value>)>, Halt> {
+    let from = match kind {
+        Kept::Rows => "item",
+        Kept::Earlier => "earlier",
+    };
+    let rows: Vec<(i64, i64, String)> = scratch.work(|file| {
+        file.prepare_cached(&format!(
+            "SELECT id, tbl, key FROM {from} WHERE forced = 1 AND act IN (0, 1) AND id > ?1
+             ORDER BY id LIMIT ?2"
+        ))?
+        .query_map(params![after, limit as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect()
+    })?;
+    rows.into_iter().map(|(id, table, key)| Ok((id, table as usize, key_of(&key)?))).collect()
 }
 
 /// Those that stay, with numbers above `after`.

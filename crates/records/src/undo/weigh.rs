@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rehome_core::{Condition, Halt, Kind, Knowledge, Known, Unit};
 
+use super::draft::Draft;
 use super::effect::SpanEffect;
 use super::look::{Above, look, referrers};
+use super::mentions::identifies;
 use super::plan::PlanOptions;
 use super::reason::Reason;
-use super::scratch::{Act, Item, NewEarlier, NewItem, Scratch};
+use super::scratch::{Act, Item, NewEarlier, NewItem, Scratch, Vacant};
 use super::verdicts;
 use crate::database::ReadDatabase;
 use crate::import::digests::RowDigest;
@@ -21,12 +23,37 @@ use crate::value::Value;
 /// Rows whose referrers are asked for at once.
 const ROWS: usize = 1_000;
 
+/// Why a row stays whatever it holds: its span cannot be touched, or whom it names stays.
+fn stands(effect: &SpanEffect, named: &[&Known]) -> Option<(Reason, String)> {
+    if let Some(stands) = &effect.stands {
+        return Some((Reason::SpanStuck, format!("stays with its span: {stands}")));
+    }
+    let stuck = named.iter().find(|known| known.state.condition == Condition::Stuck)?;
+    let whom = stuck.target_key.as_deref().unwrap_or(&stuck.source_key);
+    Some((Reason::AccountStuck, format!("belongs to {whom}, which stays")))
+}
+
+/// Whether, and as far as one can tell, a row is not as it was written.
+fn changed(digest: Option<RowDigest>, row: &[Value]) -> Option<(Reason, String)> {
+    match digest {
+        None => Some((
+            Reason::NoDigest,
+            "may have been changed: the journal does not say what was written".to_owned(),
+        )),
+        Some(digest) if digest != RowDigest::of(row) => {
+            Some((Reason::RowChanged, "was changed after this migration wrote it".to_owned()))
+        }
+        Some(_) => None,
+    }
+}
+
 /// Everything that making a plan reads from.
 pub(super) struct Maker<'a> {
     pub(super) target: &'a dyn ReadDatabase,
     pub(super) knowledge: &'a dyn Knowledge,
     pub(super) layout: &'a Layout,
     pub(super) options: PlanOptions,
+    pub(super) draft: &'a Draft,
     pub(super) scratch: &'a Scratch,
     /// For each table of the layout by what its rows are told apart, when some are ours.
     pub(super) keyings: Vec<Option<Keying>>,
@@ -60,17 +87,21 @@ impl Maker<'_> {
             };
             let named: Vec<&Known> =
                 mentions(form, row).iter().filter_map(|mention| known.get(mention)).collect();
-            let why = self.judge(&effect, *digest, row, &named);
+            let changed = changed(*digest, row);
+            let forced = self.options.force && changed.is_some();
+            let why = stands(&effect, &named).or_else(|| changed.filter(|_| !forced));
             items.push(NewItem {
                 key: pick(row, &form.key),
                 act: if why.is_some() { Act::Keep } else { Act::Remove },
+                forced: forced && why.is_none(),
                 why,
                 named: !named.is_empty(),
                 chosen: named.iter().any(|known| known.selected),
+                keeps: Vec::new(),
                 refers: refers.remove(&number).unwrap_or_default(),
             });
         }
-        let earlier = self.earlier(form, &effect, &mut items).await?;
+        let earlier = self.earlier(form, &effect, &ours, &mut items).await?;
         self.scratch.add(place, unit.id, &items, &earlier)?;
         let (all, there) = (keys.len() as u64, items.len() as u64);
         Ok((all, all.saturating_sub(there)))
@@ -105,37 +136,6 @@ impl Maker<'_> {
         Ok(known)
     }
 
-    /// Why a row stays, as far as the row itself tells.
-    fn judge(
-        &self,
-        effect: &SpanEffect,
-        digest: Option<RowDigest>,
-        row: &[Value],
-        named: &[&Known],
-    ) -> Option<(Reason, String)> {
-        if let Some(stands) = &effect.stands {
-            return Some((Reason::SpanStuck, format!("stays with its span: {stands}")));
-        }
-        let stuck = named.iter().find(|known| known.state.condition == Condition::Stuck);
-        if let Some(known) = stuck {
-            let whom = known.target_key.as_deref().unwrap_or(&known.source_key);
-            return Some((Reason::AccountStuck, format!("belongs to {whom}, which stays")));
-        }
-        if self.options.force {
-            return None;
-        }
-        match digest {
-            None => Some((
-                Reason::NoDigest,
-                "may have been changed: the journal does not say what was written".to_owned(),
-            )),
-            Some(digest) if digest != RowDigest::of(row) => {
-                Some((Reason::RowChanged, "was changed after this migration wrote it".to_owned()))
-            }
-            Some(_) => None,
-        }
-    }
-
     /// What is to become of the rows that made room for those of this span. One that has the key
     /// of a row of ours, and nothing else in its way, simply becomes itself again; the others
     /// are put back once everything in their way is gone.
@@ -143,6 +143,7 @@ impl Maker<'_> {
         &self,
         form: &Form,
         effect: &SpanEffect,
+        ours: &[(Vec<Value>, Option<RowDigest>)],
         items: &mut [NewItem],
     ) -> Result<Vec<NewEarlier>, Halt> {
         if effect.replaced.is_empty() {
@@ -157,6 +158,9 @@ impl Maker<'_> {
         let found = existing(self.target, form, &earlier).await?;
         let place: HashMap<Vec<Value>, usize> =
             items.iter().enumerate().map(|(n, item)| (item.key.clone(), n)).collect();
+        let written: HashSet<&Vec<Value>> = ours.iter().map(|(key, _)| key).collect();
+        let emptied = effect.done.emptied.to_set()?;
+        let touched = items.len() < ours.len() || items.iter().any(NewItem::was_changed);
         let mut later = Vec::new();
         for (number, row) in earlier.iter().enumerate() {
             let key = pick(row, &form.key);
@@ -167,6 +171,25 @@ impl Maker<'_> {
             }
             let rivals = found.same_unique.get(&number).map(Vec::as_slice).unwrap_or_default();
             let waiting = waiting.contains(&key);
+            let named = self.accounts_of(form, row);
+            // What waits has had its place cleared by an undo.
+            let empty = same.is_none() && rivals.is_empty() && !waiting;
+            if empty && self.draft.any_leaves(named.iter().map(|(account, _)| account))? {
+                // It spoke of an account that goes, and so would it.
+                continue;
+            }
+            let by_others = written.contains(&key) || emptied.contains(&key) || touched;
+            let vacant = match (empty, by_others, self.options.force) {
+                (false, _, _) => Vacant::Not,
+                (true, false, _) => Vacant::ByUs,
+                (true, true, false) => Vacant::ByOthers,
+                (true, true, true) => Vacant::Forced,
+            };
+            let keeps: Vec<String> = named
+                .into_iter()
+                .filter(|(_, identifying)| !identifying)
+                .map(|(account, _)| account)
+                .collect();
             if let (Some(there), []) = (same, rivals)
                 && !waiting
             {
@@ -181,14 +204,28 @@ impl Maker<'_> {
                 if let (true, Some(item)) = (referred_alike, items.get_mut(at)) {
                     if item.act == Act::Remove {
                         item.act = Act::Restore;
+                        item.keeps = keeps;
                     }
                     continue;
                 }
             }
             let rivals = same.into_iter().chain(rivals).map(|row| pick(row, &form.key)).collect();
-            later.push(NewEarlier { key, waiting, rivals });
+            later.push(NewEarlier { key, waiting, vacant, rivals, keeps });
         }
         Ok(later)
+    }
+
+    /// The accounts that an earlier row names, and whether it stands for each.
+    fn accounts_of(&self, form: &Form, row: &[Value]) -> Vec<(String, bool)> {
+        let kind = self.draft.kind();
+        mentions(form, row)
+            .into_iter()
+            .filter(|(of, _)| of == kind)
+            .map(|(_, id)| {
+                let identifying = identifies(form, kind, row, &id);
+                (id, identifying)
+            })
+            .collect()
     }
 
     /// Keeps the rows of one table to which rows refer that are not ours.

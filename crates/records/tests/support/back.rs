@@ -26,8 +26,8 @@ use rehome_records::schema::{self, Selection};
 use rehome_records::span::{SPAN, SpanSource};
 use rehome_records::sqlite::{SqliteReader, SqliteWriter};
 use rehome_records::undo::{
-    DetachSpans, PlanOptions, Refused, RowPlan, RowStep, SettleUndos, TableCounts, UndoSpans,
-    Undoable, stages,
+    DetachSpans, Draft, PlanOptions, Refused, RowPlan, RowStep, SettleUndos, TableCounts,
+    UndoSpans, Undoable, stages,
 };
 use rehome_records::verify::RowAudit;
 use rehome_records::{Limits, ReadDatabase, WriteDatabase};
@@ -44,6 +44,8 @@ pub(crate) struct Back {
     /// Only what names these users (source keys).
     pub(crate) only: Option<Vec<String>>,
     pub(crate) force: bool,
+    /// The users' accounts go as well.
+    pub(crate) accounts: bool,
     /// As with a journal that does not say what was written.
     pub(crate) blind: bool,
 }
@@ -73,6 +75,8 @@ impl Undoable for Blind {
 pub(crate) struct Said {
     pub(crate) counts: BTreeMap<String, TableCounts>,
     pub(crate) refused: Vec<Refused>,
+    /// Accounts that rows keep, and which rows.
+    pub(crate) accounts: Vec<String>,
 }
 
 impl Said {
@@ -397,13 +401,20 @@ impl Yard {
         let scratch = self.path("scratch");
         let blind = Blind(journal.reader().unwrap());
         let spans: &dyn Undoable = if back.blind { &blind } else { &reader };
+        let draft = Draft::create(&scratch, USER).unwrap();
+        if back.accounts {
+            let known = reader.by_source(&USER, &self.users).unwrap();
+            let leaving =
+                known.values().filter_map(|one| Some((one.id, one.target_key.as_deref()?)));
+            draft.leaving(leaving).unwrap();
+        }
         let plan = RowPlan::make(
             target.as_ref(),
             spans,
             &reader,
             Arc::clone(&layout),
             options,
-            &scratch,
+            draft,
             &mut |_, _| {},
         )
         .await
@@ -415,6 +426,16 @@ impl Yard {
         }
         plan.refused(&mut |refused| {
             said.refused.push(refused);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        plan.accounts_kept(2, &mut |kept| {
+            let rows = kept.rows.iter().map(|row| {
+                let whose = if row.ours { "ours" } else { "theirs" };
+                format!("{} {} ({whose})", row.table, row.key)
+            });
+            let rows: Vec<_> = rows.collect();
+            said.accounts.push(format!("{}: {} +{}", kept.account, rows.join(", "), kept.more));
             ControlFlow::Continue(())
         })
         .unwrap();
