@@ -112,6 +112,8 @@ async fn changed_rows_go_only_when_their_number_is_named() {
     assert_eq!(changed, 7);
     let plan = foreseen(&stage, 3).await;
     assert!(plan["tables"]["badges"]["kept"]["row_changed"].as_u64().unwrap() > 0, "{plan}");
+    let named = plan["refusals"].to_string();
+    assert!(named.contains("it differs from the source in status"), "{named}");
 
     // The number of accounts says nothing about rows.
     let page = stage.rehome(&["rollback", "--dry-run", "--force", "1", "--json"]).await.expect(3);

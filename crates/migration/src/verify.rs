@@ -171,7 +171,11 @@ pub(crate) struct SpanFinding {
 }
 
 /// An audit of rows by the configuration's policy.
-fn row_audit(databases: &Databases, records: &RecordsConfig, reader: &Arc<Reader>) -> RowAudit {
+pub(crate) fn row_audit(
+    databases: &Databases,
+    records: &RecordsConfig,
+    reader: &Arc<Reader>,
+) -> RowAudit {
     RowAudit::new(
         Arc::clone(&databases.source),
         Arc::clone(&databases.target),

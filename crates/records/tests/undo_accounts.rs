@@ -161,3 +161,20 @@ fn a_changed_row_in_the_place_of_another_gives_way_only_on_request() {
     assert_eq!(yard.dump(), before);
     yard.assert_all_back();
 }
+
+#[test]
+fn nobody_misses_the_webhooks_row_of_an_account_that_is_gone() {
+    // Somebody deleted the account, and the webhook our row, which stood in for its own.
+    let mut yard = yard();
+    yard.users.retain(|user| user != "user_1");
+    yard.execute(
+        "source.sqlite",
+        "DELETE FROM posts; DELETE FROM audit; DELETE FROM users WHERE id = 1",
+    );
+    yard.execute("target.sqlite", "DELETE FROM users WHERE id = 1");
+    yard.forth().unwrap();
+    yard.live("DELETE FROM users WHERE clerk_id = 'new_3'");
+    let said = yard.back(&Back { gone: vec!["new_3".to_owned()], ..all() }).unwrap();
+    assert!(said.refused.is_empty(), "{:?}", said.refused);
+    assert!(!yard.dump().iter().any(|row| row.contains("new_3")), "{:#?}", yard.dump());
+}

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::connect::{Databases, Remotes};
 use crate::document::{RefusalDoc, RestoreDoc, RollbackDoc, RowsBack};
 use crate::error::Error;
+use crate::verify;
 
 /// Users that are judged at once.
 const BATCH: usize = 500;
@@ -158,13 +159,16 @@ impl Weighing<'_> {
             let found = judge(&self.remotes.target.reader, &units, &policy).await?;
             done += units.len() as u64;
             self.watcher.note(&Progress::Verifying { what: "accounts".into(), done, total: None });
-            let mut leaving = Vec::new();
+            let (mut leaving, mut departed) = (Vec::new(), Vec::new());
             for (unit, judgement) in units.iter().zip(found) {
                 let users = &mut weighed.document.users;
                 let goes = unit.target_key.as_deref().map(|account| (unit.id, account));
                 match &judgement.standing {
                     Standing::NotOurs => users.keep += 1,
-                    Standing::Gone => users.gone += 1,
+                    Standing::Gone => {
+                        users.gone += 1;
+                        departed.extend(unit.target_key.as_deref());
+                    }
                     Standing::AsLeft => {
                         users.delete += 1;
                         leaving.extend(goes);
@@ -190,6 +194,7 @@ impl Weighing<'_> {
                 }
             }
             draft.leaving(leaving)?;
+            draft.departed(departed)?;
             if self.options.force.is_none() {
                 self.stick(std::mem::take(&mut stuck)).await?;
             }
@@ -314,6 +319,12 @@ impl Weighing<'_> {
             &mut progress,
         )
         .await?;
+        if let Some(records) = &self.config.records {
+            let audit = verify::row_audit(databases, records, &Arc::new(self.journal.reader()?));
+            for unit in reader.load(&plan.spans_changed()?)? {
+                plan.explain(&unit, &audit).await?;
+            }
+        }
         for counts in plan.counts()? {
             let back = RowsBack {
                 remove: counts.remove,

@@ -45,18 +45,35 @@ impl Draft {
         })
     }
 
+    /// Notes accounts of this migration's making that are not there any more.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn departed<'a>(&self, accounts: impl IntoIterator<Item = &'a str>) -> Result<(), Halt> {
+        self.scratch.work(|file| {
+            let mut note = file.prepare_cached("INSERT OR IGNORE INTO departed VALUES (?1)")?;
+            for account in accounts {
+                note.execute([account])?;
+            }
+            Ok(())
+        })
+    }
+
     /// What the units are.
     pub(super) const fn kind(&self) -> &Kind {
         &self.kind
     }
 
-    /// Whether one of these accounts is to go.
+    /// Whether one of these accounts is to go, or is gone.
     pub(super) fn any_leaves<'a>(
         &self,
         mut accounts: impl Iterator<Item = &'a String>,
     ) -> Result<bool, Halt> {
         self.scratch.work(|file| {
-            let mut ask = file.prepare_cached("SELECT 1 FROM leaving WHERE account = ?1")?;
+            let mut ask = file.prepare_cached(
+                "SELECT 1 FROM leaving WHERE account = ?1
+                 UNION ALL SELECT 1 FROM departed WHERE account = ?1",
+            )?;
             accounts.try_fold(false, |found, account| Ok(found || ask.exists([account])?))
         })
     }

@@ -1,10 +1,10 @@
 //! What a rollback of rows would do: counted, named, and kept for the workers that do it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rehome_core::{Halt, Knowledge, UnitId};
+use rehome_core::{Halt, Knowledge, Unit, UnitId};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::{self, KeptAccount, Search};
@@ -19,9 +19,12 @@ use crate::layout::{Keying, Layout};
 use crate::span::SpanData;
 use crate::survey::show_key;
 use crate::value::Value;
+use crate::verify::{RowAudit, RowFinding};
 
 /// Spans that are read from the journal at once.
 const SPANS: usize = 16;
+/// So many spans with changed rows are compared with the source, to say what was changed.
+const EXPLAINED: usize = 20;
 /// Rows that are read from the working file at once.
 const ROWS: usize = 1_000;
 
@@ -196,6 +199,42 @@ impl RowPlan {
             }
         }
         Ok(())
+    }
+
+    /// The first few spans with rows that stay because they were changed: those that
+    /// [`RowPlan::explain`] can say more about at a bearable cost.
+    ///
+    /// # Errors
+    /// When the working file cannot be read.
+    pub fn spans_changed(&self) -> Result<Vec<UnitId>, Halt> {
+        verdicts::spans_changed(self.scratch(), UnitId(0), EXPLAINED)
+    }
+
+    /// Adds to what is said about the changed rows of `span` in which columns they differ from
+    /// the source as `audit` finds it now. A source that cannot be read costs the words, and
+    /// nothing else.
+    ///
+    /// # Errors
+    /// When the working file or the journal's entry cannot be used.
+    pub async fn explain(&self, span: &Unit, audit: &RowAudit) -> Result<(), Halt> {
+        let mut columns: HashMap<String, String> = HashMap::new();
+        let mut found = |_: &str, key: &str, finding: RowFinding| {
+            if let RowFinding::Different(names) = finding {
+                columns.insert(key.to_owned(), names.join(", "));
+            }
+        };
+        if audit.span(&SpanData::of(span)?, &mut found).await.is_err() {
+            return Ok(());
+        }
+        let mut words = Vec::new();
+        for item in self.scratch().of_unit(span.id)? {
+            if let (Some((Reason::RowChanged, _)), Some(names)) =
+                (&item.why, columns.get(&show_key(&item.key)))
+            {
+                words.push((item.id, format!("; it differs from the source in {names}")));
+            }
+        }
+        verdicts::explain(self.scratch(), &words)
     }
 
     /// Tells of every row that goes, or comes back, only because [`PlanOptions::force`] says so:

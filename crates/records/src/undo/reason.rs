@@ -60,8 +60,7 @@ impl Reason {
     pub const fn hint(self) -> &'static str {
         match self {
             Self::RowChanged => {
-                "decide whether the changed row may go (`rehome verify` names the columns in which it \
-                 differs from the source); then remove it, or roll back with --force-rows"
+                "decide whether the changed row may go; then remove it, or roll back with --force-rows"
             }
             Self::AccountStuck => "see why the account stays; its rows stay with it",
             Self::RowReferred => {

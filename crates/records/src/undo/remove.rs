@@ -200,7 +200,10 @@ fn failure(kept: &[(Reason, String)]) -> Option<Failure> {
     let reason = kept.first()?.0;
     let mut named: Vec<_> = kept.iter().take(NAMED).map(|(_, message)| message.clone()).collect();
     if kept.len() > NAMED {
-        named.push(format!("and {} more rows", kept.len() - NAMED));
+        named.push(format!(
+            "and {} more rows (`rehome rollback --dry-run --json` names them)",
+            kept.len() - NAMED
+        ));
     }
     Some(Failure::new(reason.code(), named.join("; ")).with_hint(reason.hint()))
 }

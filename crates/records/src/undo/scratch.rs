@@ -86,7 +86,9 @@ CREATE TABLE rival (earlier INTEGER NOT NULL, tbl INTEGER NOT NULL, key TEXT NOT
 -- Accounts that are to go.
 CREATE TABLE leaving (unit INTEGER PRIMARY KEY, account TEXT NOT NULL UNIQUE,
     stays INTEGER NOT NULL DEFAULT 0);
--- Rows that name one of them, and would keep it if they stay. `whose` is a `Whose`; `row` is the
+-- Accounts of this migration's making that are not there any more.
+CREATE TABLE departed (account TEXT PRIMARY KEY) WITHOUT ROWID;
+-- Rows that name one that is to go, and would keep it if they stay. `whose` is a `Whose`; `row` is the
 -- item's or the earlier row's number.
 CREATE TABLE naming (unit INTEGER NOT NULL, whose INTEGER NOT NULL, row INTEGER,
     tbl INTEGER NOT NULL, key TEXT NOT NULL);
@@ -129,10 +131,8 @@ pub(crate) struct NewEarlier {
 /// Whether the place of an earlier row is empty, and who has emptied it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Vacant {
-    /// Something stands there.
+    /// Something stands there, or nothing proves that it was ever taken.
     Not,
-    /// This migration took away itself what had taken the place: the source has it no more.
-    ByUs,
     /// Somebody else has removed or changed what this migration had put there.
     ByOthers,
     /// The same, and the earlier row is to come back all the same.
@@ -144,9 +144,8 @@ impl Vacant {
     const fn number(self) -> i64 {
         match self {
             Self::Not => 0,
-            Self::ByUs => 1,
-            Self::ByOthers => 2,
-            Self::Forced => 3,
+            Self::ByOthers => 1,
+            Self::Forced => 2,
         }
     }
 }

@@ -84,8 +84,8 @@ pub(super) fn keep_parents(scratch: &Scratch) -> Result<(), Halt> {
 }
 
 /// Decides about earlier rows that are to be put back under a key of their own: when some of
-/// what stood in their way goes, and nothing of it stays; or when their place is empty, and that
-/// is our own doing or was asked for.
+/// what stood in their way goes, and nothing of it stays; or when somebody has emptied their
+/// place, and that was asked for.
 pub(super) fn earlier(scratch: &Scratch) -> Result<(), Halt> {
     run(
         scratch,
@@ -99,15 +99,15 @@ pub(super) fn earlier(scratch: &Scratch) -> Result<(), Halt> {
                    LEFT JOIN item i ON i.tbl = r.tbl AND i.key = r.key
                GROUP BY e.id)
            UPDATE earlier SET
-               act = CASE WHEN way.vacant IN (1, 3) THEN 1
-                          WHEN way.vacant = 2 THEN 2
+               act = CASE WHEN way.vacant = 2 THEN 1
+                          WHEN way.vacant = 1 THEN 2
                           WHEN way.goes = 0 AND way.waiting = 0 THEN 3
                           WHEN way.kept + way.strange > 0 THEN 2
                           WHEN way.remains > 0 THEN 3 ELSE 1 END,
-               code = CASE WHEN way.vacant = 2 THEN 'place_empty'
+               code = CASE WHEN way.vacant = 1 THEN 'place_empty'
                            WHEN (way.goes > 0 OR way.waiting) AND way.kept + way.strange > 0
                            THEN 'place_taken' END,
-               message = CASE WHEN way.vacant = 2
+               message = CASE WHEN way.vacant = 1
                    THEN 'made room for a row of this migration that somebody has removed or '
                        || 'changed since'
                    ELSE 'cannot be put back: another row that stays has its key or one of its '
@@ -233,6 +233,35 @@ pub(super) struct KeptRow {
     pub(super) message: String,
     /// The row on account of which it stays.
     pub(super) cause: Option<Which>,
+}
+
+/// Spans with rows that stay because they were changed, with numbers above `after`.
+pub(super) fn spans_changed(
+    scratch: &Scratch,
+    after: UnitId,
+    limit: usize,
+) -> Result<Vec<UnitId>, Halt> {
+    scratch.work(|file| {
+        file.prepare_cached(
+            "SELECT DISTINCT unit FROM item WHERE act = 2 AND code = 'row_changed' AND unit > ?1
+             ORDER BY unit LIMIT ?2",
+        )?
+        .query_map(params![after.0, limit as i64], |row| row.get(0).map(UnitId))?
+        .collect()
+    })
+}
+
+/// Adds to what is said about changed rows of a span, by number.
+pub(super) fn explain(scratch: &Scratch, rows: &[(i64, String)]) -> Result<(), Halt> {
+    scratch.work(|file| {
+        let mut add = file.prepare_cached(
+            "UPDATE item SET message = message || ?2 WHERE id = ?1 AND code = 'row_changed'",
+        )?;
+        for (id, words) in rows {
+            add.execute(params![id, words])?;
+        }
+        Ok(())
+    })
 }
 
 /// Those that go or come back only because somebody insists: number, table, key.

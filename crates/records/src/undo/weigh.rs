@@ -175,13 +175,16 @@ impl Maker<'_> {
             // What waits has had its place cleared by an undo.
             let empty = same.is_none() && rivals.is_empty() && !waiting;
             if empty && self.draft.any_leaves(named.iter().map(|(account, _)| account))? {
-                // It spoke of an account that goes, and so would it.
+                // It spoke of an account that goes or is gone, and would go with it.
                 continue;
             }
-            let by_others = written.contains(&key) || emptied.contains(&key) || touched;
+            // An intent alone proves nothing: the row may never have made room, and have gone with
+            // an account since.
+            let by_others = written.contains(&key)
+                || emptied.contains(&key)
+                || (touched && effect.done.replaced > 0);
             let vacant = match (empty, by_others, self.options.force) {
-                (false, _, _) => Vacant::Not,
-                (true, false, _) => Vacant::ByUs,
+                (false, _, _) | (true, false, _) => Vacant::Not,
                 (true, true, false) => Vacant::ByOthers,
                 (true, true, true) => Vacant::Forced,
             };

@@ -46,6 +46,8 @@ pub(crate) struct Back {
     pub(crate) force: bool,
     /// The users' accounts go as well.
     pub(crate) accounts: bool,
+    /// Accounts that are gone already (target ids).
+    pub(crate) gone: Vec<String>,
     /// As with a journal that does not say what was written.
     pub(crate) blind: bool,
 }
@@ -402,6 +404,7 @@ impl Yard {
         let blind = Blind(journal.reader().unwrap());
         let spans: &dyn Undoable = if back.blind { &blind } else { &reader };
         let draft = Draft::create(&scratch, USER).unwrap();
+        draft.departed(back.gone.iter().map(String::as_str)).unwrap();
         if back.accounts {
             let known = reader.by_source(&USER, &self.users).unwrap();
             let leaving =
