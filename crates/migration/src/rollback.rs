@@ -146,7 +146,7 @@ pub async fn rollback_plan(
         mark: options.mark(&reader)?,
         selection: options.selection(),
     };
-    let Weighed { mut document, .. } = weighing.weigh(scratch.path()).await?;
+    let Weighed { mut document, .. } = Box::pin(weighing.weigh(scratch.path())).await?;
     document.dry_run = true;
     Ok(document)
 }
@@ -260,7 +260,7 @@ impl Way<'_> {
             selection: self.workers.selection.clone(),
         };
         let weighed = tokio::select! {
-            weighed = weighing.weigh(scratch.path()) => weighed,
+            weighed = Box::pin(weighing.weigh(scratch.path())) => weighed,
             () = self.interrupt.thrown() => return Ok(Finish::Interrupted),
         };
         if matches!(weighed, Err(Error::ForcedSince { .. })) {
