@@ -7,7 +7,8 @@ mod support;
 
 use rehome_core::{Condition, Stage};
 use rehome_records::policy::OnConflict;
-use support::back::{Back, Trouble, Yard};
+use support::back::Back;
+use support::yard::{Trouble, Yard};
 
 const SCHEMA: &str = "
     CREATE TABLE users (id INTEGER PRIMARY KEY, clerk_id TEXT NOT NULL UNIQUE, name TEXT);

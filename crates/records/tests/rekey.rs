@@ -8,9 +8,10 @@ mod support;
 
 use rehome_core::{Condition, Stage};
 use rehome_records::DatabaseKind;
-use support::back::{Back, Trouble, Yard};
+use support::back::Back;
 use support::picture::{assert_sound, picture};
 use support::town::{Answers, ask, assert_says, assert_untouched, hex_of, source, together, town};
+use support::yard::{Trouble, Yard};
 
 /// The same with fewer comments, which still take two spans.
 fn hamlet() -> Yard {

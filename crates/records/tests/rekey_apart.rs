@@ -9,9 +9,10 @@ use std::path::Path;
 
 use rehome_records::DatabaseKind;
 use rehome_records::policy::OnConflict;
-use support::back::{Back, Trouble};
+use support::back::Back;
 use support::picture::{assert_sound, picture};
 use support::town::{ask, assert_says, assert_untouched, hex_of, source, together, town};
+use support::yard::Trouble;
 
 /// Somebody has an account in both, and a row in both tables of users, where there can be one only:
 /// the target's stays, and what refers to ours by its number comes to stand below it.

@@ -12,9 +12,10 @@ use rehome_core::{Halt, Origin, Outcome, Pass, Prepared, Transition as _};
 use rehome_records::DatabaseKind;
 use rehome_records::schema::{self, Finding, Selection, Severity};
 use rehome_records::sqlite::SqliteReader;
-use support::back::{Back, Trouble, Yard};
+use support::back::Back;
 use support::picture::{Picture, assert_sound, picture};
 use support::shapes::{Shape, shapes, triggers};
+use support::yard::{Trouble, Yard};
 use support::{End, World};
 
 fn yard(shape: &Shape, kind: DatabaseKind) -> Yard {

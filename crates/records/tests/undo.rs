@@ -6,7 +6,8 @@ mod support;
 
 use rehome_records::undo::{MentionedRow, mentions_of, remove_rows};
 use rehome_records::{Refusal, Written};
-use support::back::{Back, Trouble, Yard};
+use support::back::Back;
+use support::yard::{Trouble, Yard};
 
 /// Two circles (a user's favourite badge, a comment's parent), a JSON column, a table without a
 /// usable key, and what hangs below.

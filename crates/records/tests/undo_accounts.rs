@@ -6,7 +6,8 @@
 mod support;
 
 use rehome_records::policy::OnConflict;
-use support::back::{Back, Yard};
+use support::back::Back;
+use support::yard::Yard;
 
 const SCHEMA: &str = "
     CREATE TABLE users (id INTEGER PRIMARY KEY, clerk_id TEXT NOT NULL UNIQUE, name TEXT);

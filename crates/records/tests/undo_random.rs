@@ -6,7 +6,8 @@ mod support;
 
 use std::fmt::Write as _;
 
-use support::back::{Back, Trouble, Yard};
+use support::back::Back;
+use support::yard::{Trouble, Yard};
 
 /// Numbers from a seed (Knuth's 64-bit congruential generator, upper half).
 struct Dice(u64);

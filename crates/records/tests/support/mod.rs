@@ -10,6 +10,7 @@ pub(crate) mod shapes;
 pub(crate) mod town;
 pub(crate) mod trouble;
 pub(crate) mod users;
+pub(crate) mod yard;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;

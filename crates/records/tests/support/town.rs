@@ -7,8 +7,8 @@ use std::path::Path;
 use rehome_records::DatabaseKind;
 use rehome_records::policy::OnConflict;
 
-use super::back::Yard;
 use super::picture::Picture;
+use super::yard::Yard;
 
 /// Users by account and by number, in a circle with badges; a table whose key is the reference, a
 /// composite key with the reference in it, a reference to that from a table without a key; a tree
