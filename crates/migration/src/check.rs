@@ -13,9 +13,8 @@ use crate::connect::{self, Instance, Keys, Remotes};
 use crate::document::{CheckDoc, Finding, Severity};
 use crate::error::Error;
 use crate::finding::{advise, fine, same_instance};
+use crate::room;
 
-/// A journal takes less than this per user and everything that belongs to one.
-const BYTES_PER_USER: u64 = 2048;
 /// Clerk's cap on users of a development instance, since 2026-02-20.
 const DEVELOPMENT_USERS: u64 = 100;
 
@@ -48,7 +47,7 @@ pub async fn check(config: &Config, keys: &Keys, clock: Arc<dyn Clock>) -> Check
         }
         Err(error) => findings.push(refusal("databases", error)),
     }
-    disk(&mut findings, config, users.unwrap_or(0));
+    findings.push(room::look(config, users.unwrap_or(0)));
     let remotes = match (source, target, databases) {
         (Ok(source), Ok(target), Ok(databases)) => Some(Remotes { source, target, databases }),
         _ => None,
@@ -114,31 +113,6 @@ fn capacity(findings: &mut Vec<Finding>, target: &Instance, users: u64, present:
             format!("the target holds {present} users already"),
             "`rehome plan` says which of them would be adopted",
         ));
-    }
-}
-
-fn disk(findings: &mut Vec<Finding>, config: &Config, users: u64) {
-    let path = config.journal_path();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(std::path::Path::new("."));
-    let needed = users * BYTES_PER_USER + 64 * 1024 * 1024;
-    match fs4::available_space(folder) {
-        Ok(free) if free >= needed => findings.push(fine(
-            "disk",
-            format!("{} MB free for the journal, {} MB are needed", free >> 20, needed >> 20),
-        )),
-        Ok(free) => findings.push(advise(
-            Severity::Refused,
-            "disk",
-            format!("{} MB free for the journal, {} MB are needed", free >> 20, needed >> 20),
-            "make room, or set `migration.journal` to another disk",
-        )),
-        Err(error) => findings.push(advise(
-            Severity::Refused,
-            "disk",
-            format!("the journal's folder {} cannot be used: {error}", folder.display()),
-            "create it, or set `migration.journal`",
-        )),
     }
 }
 

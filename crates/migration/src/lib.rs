@@ -30,6 +30,7 @@ mod passage;
 mod plan;
 mod requests;
 mod rollback;
+mod room;
 mod run;
 mod settle;
 pub mod small_file;

@@ -24,7 +24,7 @@ use crate::config::{Config, RecordsConfig};
 use crate::connect::{Databases, Remotes};
 use crate::document::{PlanDoc, TablePlan, UserPlan};
 use crate::error::Error;
-use crate::{downtime, in_place, undeclared};
+use crate::{downtime, in_place, room, undeclared};
 
 /// How many users are judged at once: enough to fill look-ups of a hundred.
 const BATCH: usize = 400;
@@ -69,6 +69,7 @@ pub(crate) async fn plan(
         .databases
         .iter()
         .flat_map(|databases| &databases.findings)
+        .chain([&room::look(config, users.total)])
         .any(|finding| finding.severity == crate::document::Severity::Refused);
     Ok(PlanDoc {
         migration: setup.name,

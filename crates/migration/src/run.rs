@@ -15,7 +15,7 @@ use crate::document::{PlanDoc, Severity, Status, Verdict};
 use crate::error::Error;
 use crate::requests::{Counter, Ticking};
 use crate::workers::Workers;
-use crate::{bookmark, downtime, finding, ledger, plan, settle, undeclared};
+use crate::{bookmark, downtime, finding, ledger, plan, room, settle, undeclared};
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -113,6 +113,7 @@ pub async fn run(
 ) -> Result<RunEnd, Error> {
     let remotes = Remotes::connect(config, keys, &clock).await?;
     refuse(&remotes)?;
+    room::refuse(config, &remotes).await?;
     let path = config.journal_path();
     let begun = ledger::has_begun(config)?;
     if let Some(agreed) = &options.plan {

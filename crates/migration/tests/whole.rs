@@ -4,13 +4,18 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+use rehome_clerk::http::Unusable;
+use rehome_clerk::wire::{Exchange, Request, Wire};
+use rehome_clerk::{Connection, HttpWire};
 use rehome_core::clock::SystemClock;
 use rehome_core::engine::{Finish, Interrupt};
 use rehome_core::progress::{Unwatched, Watcher};
 use rehome_emulator::d1::verifieddit;
 use rehome_emulator::seed::SeedUser;
 use rehome_emulator::{Emulator, EmulatorConfig, InstanceConfig, seed};
-use rehome_migration::document::VerdictLine;
+use rehome_migration::document::{Severity, VerdictLine};
+use rehome_migration::wiring::{End, Wiring};
 use rehome_migration::{Config, Error, Keys, Observed, RunEnd, RunOptions, check, ledger, run};
 
 struct World {
@@ -196,4 +201,55 @@ async fn a_user_base_and_its_rows_arrive_and_a_second_run_writes_nothing() {
     assert!(shown.is_err());
     let scratch = world.dir.path().join("scratch");
     rehome_core::journal::check_replay(&world.config.journal_path(), &scratch).unwrap();
+}
+
+/// Says that the source has more users than any disk has room for.
+#[derive(Debug)]
+struct Crowded;
+
+struct Boasting(Box<dyn Wire>);
+
+impl Wiring for Crowded {
+    fn clerk(&self, end: End, connection: &Connection) -> Result<Box<dyn Wire>, Unusable> {
+        let wire: Box<dyn Wire> = Box::new(HttpWire::new(connection)?);
+        Ok(match end {
+            End::Source => Box::new(Boasting(wire)),
+            End::Target => wire,
+        })
+    }
+}
+
+impl Wire for Boasting {
+    fn exchange(&self, request: Request) -> BoxFuture<'_, Exchange> {
+        let counting = request.path.starts_with("/users/count");
+        Box::pin(async move {
+            let mut exchange = self.0.exchange(request).await;
+            if let (true, Exchange::Answered(answer)) = (counting, &mut exchange) {
+                answer.body = r#"{"object":"total_count","total_count":1000000000000}"#.into();
+            }
+            exchange
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_without_room_stops_a_run_in_the_words_of_the_check() {
+    let mut world = world(20, 100).await;
+    let ordinary = world.config.clone();
+    for begun in [false, true] {
+        world.config = ordinary.clone().with_wiring(Arc::new(Crowded));
+        let checked = check(&world.config, &world.keys, Arc::new(SystemClock)).await;
+        let said = checked.findings.into_iter().find(|finding| finding.code == "disk").unwrap();
+        assert_eq!((checked.ok, said.severity), (false, Severity::Refused));
+        let target = world.emulator.instance("target").unwrap();
+        let creates = target.counters().creates;
+        let error = go(&world, RunOptions::default()).await.unwrap_err();
+        let Error::Refused(findings) = error else { panic!("{error}") };
+        assert_eq!(findings, [said], "begun: {begun}");
+        assert_eq!(target.counters().creates, creates);
+        assert_eq!(ledger::has_begun(&world.config).unwrap(), begun);
+        world.config = ordinary.clone();
+        let pilot = RunOptions { limit: Some(5), ..RunOptions::default() };
+        let _some = go(&world, pilot).await.unwrap();
+    }
 }

@@ -89,8 +89,11 @@ pub(crate) fn plan(plan: &PlanDoc, style: Style) -> String {
         amount::of(plan.requests, "request"),
         amount::seconds(plan.seconds)
     );
-    text +=
-        &if plan.ok { style.green("a run may start") } else { style.red("a run would be refused") };
+    text += &if plan.ok {
+        style.green("a run may start")
+    } else {
+        style.red("a run would be refused; `rehome check` says why")
+    };
     text
 }
 
