@@ -40,7 +40,8 @@ pub struct UnitCounts {
 pub struct TableCounts {
     /// Rows that the export found; in place, rows with ids to rewrite.
     pub rows: u64,
-    /// Rows of spans that are in the target completely, or of lots that are rewritten completely.
+    /// Rows that are in the target by the journal: written by this migration and not taken back, or
+    /// found there, equal. In place, rows of lots that are rewritten completely.
     pub imported: u64,
     /// Spans, or lots, of which something is held or failed.
     pub waiting_spans: u64,

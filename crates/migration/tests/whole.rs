@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "a test stands outside the walls")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use rehome_clerk::http::Unusable;
 use rehome_clerk::wire::{Exchange, Request, Wire};
 use rehome_clerk::{Connection, HttpWire};
-use rehome_core::clock::SystemClock;
+use rehome_core::clock::{Clock as _, SystemClock};
 use rehome_core::engine::{Finish, Interrupt};
 use rehome_core::progress::{Unwatched, Watcher};
 use rehome_emulator::d1::verifieddit;
@@ -16,7 +17,10 @@ use rehome_emulator::seed::SeedUser;
 use rehome_emulator::{Emulator, EmulatorConfig, InstanceConfig, seed};
 use rehome_migration::document::{Severity, VerdictLine};
 use rehome_migration::wiring::{End, Wiring};
-use rehome_migration::{Config, Error, Keys, Observed, RunEnd, RunOptions, check, ledger, run};
+use rehome_migration::{
+    Config, Error, Keys, Observed, RollbackOptions, RunEnd, RunOptions, check, ledger, rollback,
+    run,
+};
 
 struct World {
     dir: tempfile::TempDir,
@@ -252,4 +256,44 @@ async fn a_disk_without_room_stops_a_run_in_the_words_of_the_check() {
         let pilot = RunOptions { limit: Some(5), ..RunOptions::default() };
         let _some = go(&world, pilot).await.unwrap();
     }
+}
+
+/// Rows of each table of the target, and what the status says of them.
+fn there_and_told(world: &World) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
+    let target = rusqlite::Connection::open(world.dir.path().join("target.sqlite")).unwrap();
+    let status = ledger::status(&world.config, SystemClock.now()).unwrap();
+    let count = |table: &String| {
+        let sql = format!("SELECT count(*) FROM \"{table}\"");
+        target.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    let there = status.tables.keys().map(|table| (table.clone(), count(table))).collect();
+    let told = status.tables.into_iter().map(|(name, counts)| (name, counts.imported)).collect();
+    (there, told)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_counts_the_rows_that_are_in_the_target() {
+    let world = world(60, 300).await;
+    let pilot = RunOptions { limit: Some(7), ..RunOptions::default() };
+    let _part = go(&world, pilot).await.unwrap();
+    let (there, told) = there_and_told(&world);
+    assert!(there["badges"] > 0, "{there:?}");
+    assert_eq!(told, there, "a pilot leaves spans of which a part is held");
+
+    assert!(go(&world, RunOptions::default()).await.unwrap().status.complete);
+    let (there, told) = there_and_told(&world);
+    assert_eq!(told, there);
+
+    let target = rusqlite::Connection::open(world.dir.path().join("target.sqlite")).unwrap();
+    let changed = "UPDATE badges SET status = 'ours now' WHERE rowid IN
+                   (SELECT rowid FROM badges LIMIT 3)";
+    assert_eq!(target.execute(changed, []).unwrap(), 3);
+    let watcher: Watcher = Arc::new(Unwatched);
+    let (interrupt, clock) = (Interrupt::default(), Arc::new(SystemClock));
+    let options = RollbackOptions::default();
+    let _back =
+        rollback(&world.config, &world.keys, &options, &watcher, &interrupt, clock).await.unwrap();
+    let (there, told) = there_and_told(&world);
+    assert_eq!(there["badges"], 3, "{there:?}");
+    assert_eq!(told, there, "rows that stay are still there");
 }

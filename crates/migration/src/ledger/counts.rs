@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use rehome_clerk::USER;
 use rehome_core::journal::{self, Reader, Standing};
 use rehome_core::{Condition, Kind, Stage, Unit, UnitId};
+use rehome_records::import::arrived;
 use rehome_records::in_place::{LOT, LotData};
 use rehome_records::span::{SPAN, SpanData};
 
@@ -135,16 +136,20 @@ fn tables(reader: &Reader) -> Result<BTreeMap<String, TableCounts>, Error> {
             | Condition::UndoInDoubt
             | Condition::RolledBack => {}
         }
-        if unit.state.stage >= Stage::Imported {
-            table.imported += rows;
-        }
+        table.imported += match arrived(&unit)? {
+            Some(arrived) => arrived,
+            // A scrub keeps how far a span has come, and not what was written of it.
+            None if unit.state.stage >= Stage::Imported => rows,
+            None => 0,
+        };
         Ok(())
     })?;
     lots(reader, &mut tables)?;
     Ok(tables)
 }
 
-/// In place a lot has rows of many tables.
+/// In place a lot has rows of many tables; which of them are whose, the journal does not know, so
+/// they count when the lot is complete.
 fn lots(reader: &Reader, tables: &mut BTreeMap<String, TableCounts>) -> Result<(), Error> {
     each_unit(reader, &LOT, |unit| {
         let waiting = match unit.state.condition {

@@ -19,6 +19,7 @@ pub(crate) mod summary;
 pub use intent::{Intent, KeySet, Replaced};
 pub use load::LoadSpans;
 pub use settle::SettleMentions;
+pub use summary::arrived;
 
 pub(crate) use intent::Prior;
 

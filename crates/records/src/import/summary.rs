@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rehome_core::{Block, Done, Failure, Halt, Rest, Stage, Wait};
+use rehome_core::{Block, Done, Failure, Halt, Rest, Stage, Unit, Wait};
 use serde::{Deserialize, Serialize};
 
 use super::digests::{Digests, RowDigest, Written, pack, unpack};
@@ -77,6 +77,23 @@ impl SpanDone {
     pub(crate) fn json(&self) -> Result<serde_json::Value, Halt> {
         serde_json::to_value(self).map_err(|error| Halt::Bug(error.to_string()))
     }
+}
+
+/// How many rows of a span are in the target, as far as the journal knows: those that this migration
+/// wrote there and has not taken back, and those that it found there, equal. `None` when the journal
+/// keeps nothing of what was written, or a scrub has left no more than that there was something.
+///
+/// # Errors
+/// [`Halt::Bug`] when the journal holds something else.
+pub fn arrived(span: &Unit) -> Result<Option<u64>, Halt> {
+    let scrubbed =
+        |data: &&serde_json::Value| data.as_object().is_some_and(|fields| fields.is_empty());
+    let data = span.effect.as_ref().and_then(|effect| effect.data.as_ref());
+    let Some(data) = data.filter(|data| !scrubbed(data)) else {
+        return Ok(None);
+    };
+    let done = SpanDone::of(data)?;
+    Ok(Some(done.inserted.len().saturating_add(done.equal)))
 }
 
 /// One row that fails: a stable word, and what to tell.
