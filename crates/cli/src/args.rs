@@ -220,14 +220,20 @@ pub(crate) struct Run {
 }
 
 fn stage(word: &str) -> Result<Stage, String> {
-    let words: Vec<_> = Stage::ALL.iter().map(|stage| stage.as_str()).collect();
-    Stage::from_word(word).ok_or_else(|| format!("one of {}", words.join(", ")))
+    one_of(&Stage::ALL, word)
+}
+
+/// The stage of that name, if it is among these; else which there are.
+fn one_of(stages: &[Stage], word: &str) -> Result<Stage, String> {
+    let words: Vec<_> = stages.iter().map(|stage| stage.as_str()).collect();
+    let found = stages.iter().copied().find(|stage| stage.as_str() == word);
+    found.ok_or_else(|| format!("one of {}", words.join(", ")))
 }
 
 /// `rollback`
 #[derive(Debug, Args)]
 pub(crate) struct Rollback {
-    /// Take units back to this state, and no further
+    /// Take units back to this state, and no further: exported, created, mapped or imported
     #[arg(long, value_name = "STATE", value_parser = earlier_stage, default_value = "exported")]
     pub(crate) to: Stage,
     /// Take back only these users (source id or e-mail address) and their rows
@@ -254,10 +260,8 @@ pub(crate) struct Rollback {
 }
 
 fn earlier_stage(word: &str) -> Result<Stage, String> {
-    match stage(word)? {
-        Stage::Verified => Err("one of exported, created, mapped, imported".to_owned()),
-        to @ (Stage::Exported | Stage::Created | Stage::Mapped | Stage::Imported) => Ok(to),
-    }
+    // Nothing is taken back to the last stage.
+    one_of(&[Stage::Exported, Stage::Created, Stage::Mapped, Stage::Imported], word)
 }
 
 /// `status`
@@ -456,5 +460,16 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn a_rollback_offers_only_states_that_it_takes() {
+        for state in ["verified", "nowhere"] {
+            let line = ["rehome", "rollback", "--to", state];
+            let words = Cli::try_parse_from(line).unwrap_err().to_string();
+            assert!(words.contains("one of exported, created, mapped, imported\n"), "{words}");
+        }
+        let all = Cli::try_parse_from(["rehome", "run", "--until", "nowhere"]).unwrap_err();
+        assert!(all.to_string().contains("imported, verified"), "{all}");
     }
 }
