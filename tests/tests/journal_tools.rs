@@ -50,6 +50,20 @@ async fn the_history_of_one_and_of_all() {
     let since = log(&stage, &["--since", at, "--kind", "user", "--event", "exported"]).await;
     assert!(since.iter().any(|entry| entry["source_id"] == id.as_str()));
     let _none = stage.rehome(&["journal", "log", "nobody@example.com"]).await.expect(2);
+    for (wrong, there) in [(["--kind", "users"], "user, span, lot"), (["--event", "go"], "held")] {
+        let refused = stage.rehome(&[&["journal", "log", "--json"], &wrong[..]].concat()).await;
+        let refused = refused.expect(2);
+        assert!(refused.stderr.contains(there), "{}", refused.stderr);
+        let line = refused.json();
+        assert!(line["error"]["causes"][0].as_str().unwrap().contains(there), "{line}");
+    }
+    let known: Vec<_> = rehome_migration::journal_tools::events();
+    for entry in &everything {
+        assert!(known.contains(&entry["event"].as_str().unwrap()), "{entry}");
+    }
+    let mistyped = stage.rehome(&["journal", "log", "--code", "rows_helt"]).await.expect(0);
+    assert!(mistyped.stdout.is_empty());
+    assert!(mistyped.stderr.contains("has the code \"rows_helt\""), "{}", mistyped.stderr);
 
     let page = stage.rehome(&["journal", "log", &id]).await.expect(0);
     assert_eq!(page.stdout.lines().count(), story.len(), "{}", page.stdout);

@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::workers::Workers;
 
 /// The word of the notes.
-const NOTE: &str = "bookmark";
+pub(crate) const NOTE: &str = "bookmark";
 /// Spans that are looked at at once.
 const BATCH: usize = 500;
 

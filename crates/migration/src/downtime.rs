@@ -18,7 +18,7 @@ use crate::connect::{Databases, Remotes};
 use crate::error::Error;
 
 /// The word of the note.
-const NOTE: &str = "downtime";
+pub(crate) const NOTE: &str = "downtime";
 
 /// Rows that would go by `/import`.
 #[derive(Clone, PartialEq, Eq, Debug)]

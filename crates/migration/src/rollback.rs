@@ -41,6 +41,9 @@ use crate::{downtime, ledger, run};
 use agreement::Agreement;
 use weigh::{Weighed, Weighing};
 
+/// The word of the note that a rollback has begun.
+pub(crate) const NOTE: &str = "rollback";
+
 /// The last resort: the whole target database goes back to the bookmark that was journaled before
 /// the first write, with everything that anybody has written since.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -238,7 +241,7 @@ impl Way<'_> {
             "force_rows": self.options.force_rows,
             "restore": self.options.restore.is_some(),
         });
-        journal.submit(vec![Change::Note { event: "rollback", detail }]).await?;
+        journal.submit(vec![Change::Note { event: NOTE, detail }]).await?;
         downtime::end(journal).await?;
         let mark = self.options.mark(&self.workers.journal.reader()?)?;
         if mark.is_none()

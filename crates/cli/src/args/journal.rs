@@ -1,9 +1,12 @@
 //! What can be typed after `rehome journal`.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use jiff::civil;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use rehome_core::Kind;
+use rehome_migration::journal_tools::{self, KINDS};
 
 /// The commands of `journal`.
 #[derive(Debug, Subcommand)]
@@ -90,11 +93,11 @@ pub(crate) struct Rebuild {
 pub(crate) struct Log {
     /// Only this unit: a source id, a target id or an e-mail address
     pub(crate) key: Option<String>,
-    /// Only units of this kind: user, or span (rows)
-    #[arg(long)]
+    /// Only units of this kind; a span is a range of rows, a lot some users in place
+    #[arg(long, value_parser = kinds())]
     pub(crate) kind: Option<String>,
-    /// Only this event, for example done, failed, held or page
-    #[arg(long)]
+    /// Only this event
+    #[arg(long, value_parser = events())]
     pub(crate) event: Option<String>,
     /// Only from this time on: 2026-11-23, 2026-11-23T06:00:00Z, or 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = moment)]
@@ -106,11 +109,19 @@ pub(crate) struct Log {
     #[arg(long)]
     pub(crate) code: Option<String>,
     /// At most so many entries
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
     /// The latest first
     #[arg(long)]
     pub(crate) reverse: bool,
+}
+
+fn kinds() -> PossibleValuesParser {
+    PossibleValuesParser::new(KINDS.iter().map(Kind::as_str))
+}
+
+fn events() -> PossibleValuesParser {
+    PossibleValuesParser::new(journal_tools::events())
 }
 
 /// A point in time as a person types it.

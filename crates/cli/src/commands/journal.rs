@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rehome_core::engine::Interrupt;
 use rehome_core::progress::{Unwatched, Watcher};
+use rehome_migration::Config;
 use rehome_migration::journal_tools::{self, LogQuery};
 
 use crate::args::{Journal, Log, Rebuild, Replay, Scrub};
@@ -75,9 +76,26 @@ fn log(context: &Context, arguments: &Log) -> Result<u8, Failure> {
     written?;
     data.end()?;
     if entries == 0 {
-        context.notes.say("the log has no such entries");
+        context.notes.say(&nothing(&config, query.code)?);
     }
     Ok(exit::DONE)
+}
+
+/// What to say when there is no such entry: a code can be any word, so one that was mistyped is told
+/// from one to which nothing else fits.
+fn nothing(config: &Config, code: Option<String>) -> Result<String, Failure> {
+    if let Some(code) = code {
+        let alone = LogQuery { code: Some(code.clone()), limit: Some(1), ..LogQuery::default() };
+        let mut found = false;
+        journal_tools::log(config, &alone, &mut |_| {
+            found = true;
+            false
+        })?;
+        if !found {
+            return Ok(format!("no entry of the log has the code {code:?}"));
+        }
+    }
+    Ok("the log has no such entries".to_owned())
 }
 
 /// `journal replay`.

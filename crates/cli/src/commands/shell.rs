@@ -54,13 +54,19 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         let message = error.to_string();
         let report = Report {
             message: message.lines().next().unwrap_or_default().replacen("error: ", "", 1),
-            causes: Vec::new(),
+            causes: possible(&message),
             hint: Some("`rehome help` tells what can be typed".to_owned()),
             exit: code,
         };
         let _unread = out::print_json_line(&ErrorLine { error: report }).is_err();
     }
     ExitCode::from(code)
+}
+
+/// The line that lists what could have been said.
+fn possible(message: &str) -> Vec<String> {
+    let lines = message.lines().map(|line| line.trim().trim_matches(['[', ']']));
+    lines.filter(|line| line.starts_with("possible values: ")).map(str::to_owned).collect()
 }
 
 #[allow(clippy::disallowed_methods, reason = "the command line reads arguments")]

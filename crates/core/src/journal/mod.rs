@@ -40,7 +40,7 @@ pub use inline::{Gate, Writing};
 pub use lock::Owner;
 pub use reader::{
     Counts, FailureRow, HistoryEntry, LogEntry, LogFilter, LogPage, Mapping, Reader, Selection,
-    Standing, WaitRow,
+    Standing, WaitRow, events,
 };
 pub use replay::{
     Divergence, Replay, Replayed, check as check_replay, compare as compare_replay,

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 pub use listing::{Counts, FailureRow, HistoryEntry, Mapping, Standing, WaitRow};
-pub use log::{LogEntry, LogFilter, LogPage};
+pub use log::{LogEntry, LogFilter, LogPage, events};
 
 use super::cache::{parse, state_from_columns};
 use super::change::{Detail, ExportedData};

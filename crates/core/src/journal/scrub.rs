@@ -47,7 +47,7 @@ pub struct Scrubbed {
 }
 
 /// The event word of the entry that tells of it.
-const NOTE: &str = "scrubbed";
+pub(super) const NOTE: &str = "scrubbed";
 /// What stands in place of a message.
 const REMOVED: &str = "removed by `journal scrub`";
 const DOING: &str = "write the scrubbed journal";

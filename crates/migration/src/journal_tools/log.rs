@@ -1,14 +1,29 @@
 //! `journal log`: the history as it was written, narrowed to what somebody asks about.
 
 use jiff::Timestamp;
+use rehome_clerk::USER;
 use rehome_core::Kind;
-use rehome_core::journal::{LogEntry, LogFilter, Reader};
+use rehome_core::journal::{self, LogEntry, LogFilter, Reader};
+use rehome_records::in_place::LOT;
+use rehome_records::span::SPAN;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rebuild;
 use crate::config::Config;
 use crate::error::Error;
-use crate::ledger;
+use crate::{bookmark, downtime, ledger, rollback};
+
+/// The kinds of units that a journal of this program can hold.
+pub static KINDS: [Kind; 3] = [USER, SPAN, LOT];
+
+/// Every word that an entry of such a journal can have as its event.
+pub fn events() -> Vec<&'static str> {
+    let notes = [bookmark::NOTE, downtime::NOTE, rollback::NOTE, rebuild::NOTE, ledger::REQUESTS];
+    let mut words = journal::events();
+    words.extend(notes);
+    words
+}
 
 /// How many entries are looked at at once. An entry of a span may hold hundreds of rows.
 const PAGE: usize = 200;
@@ -18,9 +33,9 @@ const PAGE: usize = 200;
 pub struct LogQuery {
     /// Only the story of the units that go by this name (source id, target id or address).
     pub key: Option<String>,
-    /// Only units of this kind: `user` or `span`.
+    /// Only units of this kind, one of [`KINDS`].
     pub kind: Option<String>,
-    /// Only this event.
+    /// Only this event, one of [`events`].
     pub event: Option<String>,
     /// Only what happened then or later.
     pub since: Option<Timestamp>,

@@ -9,7 +9,7 @@ mod rebuild;
 mod replay;
 mod scrub;
 
-pub use log::{LogDoc, LogQuery, log};
+pub use log::{KINDS, LogDoc, LogQuery, events, log};
 pub use rebuild::{RebuildDoc, Rebuilt, rebuild};
 pub use replay::{DivergenceDoc, ReplayDoc, repair, replay};
 pub use scrub::{ScrubDoc, scrub, unfinished};

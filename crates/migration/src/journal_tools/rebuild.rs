@@ -29,6 +29,9 @@ use crate::connect::{Keys, Remotes};
 use crate::error::Error;
 use crate::run;
 
+/// The word of the note that a journal was built anew.
+pub(super) const NOTE: &str = "rebuilt";
+
 /// How many users are looked up at once.
 const BATCH: usize = 1000;
 
@@ -186,7 +189,7 @@ impl Work<'_> {
             "users": document.users, "pairs": document.pairs, "created": document.created,
             "adopted": document.adopted,
         });
-        self.journal.submit(vec![Change::Note { event: "rebuilt", detail: note }]).await?;
+        self.journal.submit(vec![Change::Note { event: NOTE, detail: note }]).await?;
         Ok(Some(document))
     }
 

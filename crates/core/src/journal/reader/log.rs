@@ -8,7 +8,9 @@ use rusqlite::{Row, params};
 
 use super::Reader;
 use crate::journal::Error;
-use crate::state::Stage;
+use crate::journal::change::PAGE;
+use crate::journal::scrub::NOTE as SCRUB_NOTE;
+use crate::state::{Event, Stage};
 use crate::unit::{Kind, UnitId};
 
 /// Which entries are wanted. Everything that is set has to hold.
@@ -60,6 +62,15 @@ pub struct LogPage {
     pub entries: Vec<LogEntry>,
     /// Where the next page goes on; `None` at the end of the log.
     pub next: Option<i64>,
+}
+
+/// The words that this crate writes as events: those of the state machine, and those of what is
+/// about no unit. Callers' notes have words of their own.
+pub fn events() -> Vec<&'static str> {
+    let mut words: Vec<_> = Event::all().into_iter().map(Event::as_str).collect();
+    words.dedup();
+    words.extend([PAGE, SCRUB_NOTE]);
+    words
 }
 
 impl Reader {
