@@ -89,3 +89,34 @@ async fn a_malformed_configuration() {
     assert!(missing.stdout.is_empty());
     assert_eq!(stage.requests(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_at_the_start_prints_no_beginning() {
+    let stage = Stage::set(small(65)).await;
+    let formats = ["csv", "json", "ndjson", "sql"].map(|format| vec!["map", "--format", format]);
+    for arguments in [vec!["map"]].into_iter().chain(formats) {
+        let missing = stage.rehome(&arguments).await.expect(2);
+        assert_eq!(missing.stdout, "", "{arguments:?}");
+        assert!(missing.stderr.contains("suite.journal"), "{}", missing.stderr);
+    }
+    for command in ["map", "failures"] {
+        let missing = stage.rehome(&[command, "--json"]).await.expect(2);
+        assert!(missing.json()["error"]["message"].as_str().unwrap().contains("suite.journal"));
+    }
+    std::fs::write(stage.journal(), "nothing of the kind").unwrap();
+    assert_eq!(stage.rehome(&["map"]).await.expect(4).stdout, "");
+    std::fs::remove_file(stage.journal()).unwrap();
+
+    let _pilot = stage.rehome(&["run", "--yes", "--limit", "3"]).await.expect(0);
+    for format in ["csv", "sql"] {
+        let both = stage.rehome(&["map", "--json", "--format", format]).await.expect(2);
+        assert!(both.stderr.contains(format), "{}", both.stderr);
+        assert_eq!(both.json()["error"]["exit"], 2);
+    }
+    let map = stage.rehome(&["map", "--json", "--format", "ndjson"]).await.expect(0);
+    assert_eq!(map.events().len(), 3);
+    let file = ["map", "--json", "--format", "csv", "--output", "ids.csv"];
+    assert_eq!(stage.rehome(&file).await.expect(0).stdout, "");
+    let lines = std::fs::read_to_string(stage.folder().join("ids.csv")).unwrap();
+    assert_eq!(lines.lines().count(), 4);
+}

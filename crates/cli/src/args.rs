@@ -312,7 +312,7 @@ pub(crate) struct Skip {
 /// `map`
 #[derive(Debug, Args)]
 pub(crate) struct Map {
-    /// How to write it (csv without --json)
+    /// How to write it (csv; json with --json, which goes with ndjson too)
     #[arg(long, value_enum)]
     pub(crate) format: Option<MapFormat>,
     /// Write this file (readable by you alone) instead of standard output

@@ -71,10 +71,10 @@ pub(crate) struct Array {
 }
 
 impl Array {
-    /// Opens the bracket.
-    pub(crate) fn open(mut data: Data) -> Result<Self, Failure> {
-        data.text("[")?;
-        Ok(Self { data, elements: 0, written: Ok(()) })
+    /// An array to be written to `data`. Its bracket is written with the first element, or at the
+    /// end: whoever fails before that has written nothing.
+    pub(crate) fn new(data: Data) -> Self {
+        Self { data, elements: 0, written: Ok(()) }
     }
 
     /// Adds an element. Trouble is kept for [`Array::close`], as callbacks cannot return it.
@@ -82,7 +82,7 @@ impl Array {
         if self.written.is_err() {
             return;
         }
-        let separator = if self.elements > 0 { ",\n" } else { "\n" };
+        let separator = if self.elements > 0 { ",\n" } else { "[\n" };
         self.elements += 1;
         self.written = serde_json::to_string(element)
             .map_err(Failure::serializing)
@@ -92,7 +92,7 @@ impl Array {
     /// Closes the bracket.
     pub(crate) fn close(mut self) -> Result<Data, Failure> {
         self.written?;
-        self.data.line(if self.elements > 0 { "\n]" } else { "]" })?;
+        self.data.line(if self.elements > 0 { "\n]" } else { "[]" })?;
         Ok(self.data)
     }
 }

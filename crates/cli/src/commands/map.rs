@@ -14,6 +14,15 @@ use crate::out::Data;
 
 /// Writes the map, pair by pair: it may be long.
 pub(crate) fn map(context: &Context, arguments: &Map) -> Result<u8, Failure> {
+    if let (true, None, Some(format @ (MapFormat::Csv | MapFormat::Sql))) =
+        (context.json, &arguments.output, arguments.format)
+    {
+        let word = if format == MapFormat::Csv { "csv" } else { "sql" };
+        return Err(Failure::usage(
+            format!("--json asks for JSON on standard output, and --format for {word}"),
+            "leave one of them out, or write a file (`--output FILE`)",
+        ));
+    }
     let config = context.config()?;
     let format = match (arguments.format, context.json) {
         (Some(format), _) => format,
@@ -42,7 +51,7 @@ fn write(
     failed: impl FnOnce(io::Error) -> Failure,
 ) -> Result<(), Failure> {
     let mut writer = Writer { format, stream, pairs: 0 };
-    let mut written = writer.begin();
+    let mut written = Ok(());
     // After the first trouble the rest is only counted past; nobody reads it any more.
     ledger::map(config, &mut |pair| {
         if written.is_ok() {
@@ -59,6 +68,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// What stands before the first pair. Not written before there is one, or none is to come: where
+    /// there is no journal, nothing is printed.
     fn begin(&mut self) -> io::Result<()> {
         match self.format {
             MapFormat::Csv => writeln!(self.stream, "kind,source_id,target_id,origin,email"),
@@ -74,6 +85,9 @@ impl Writer<'_> {
     }
 
     fn pair(&mut self, pair: &MapDoc) -> io::Result<()> {
+        if self.pairs == 0 {
+            self.begin()?;
+        }
         self.pairs += 1;
         let MapDoc { kind, source_id, target_id, origin, email } = pair;
         match self.format {
@@ -107,6 +121,9 @@ impl Writer<'_> {
     }
 
     fn end(&mut self) -> io::Result<()> {
+        if self.pairs == 0 {
+            self.begin()?;
+        }
         match self.format {
             MapFormat::Json if self.pairs > 0 => writeln!(self.stream, "\n]"),
             MapFormat::Json => writeln!(self.stream, "]"),
@@ -138,7 +155,6 @@ mod tests {
     fn written(format: MapFormat, pairs: &[MapDoc]) -> String {
         let mut bytes = Vec::new();
         let mut writer = Writer { format, stream: &mut bytes, pairs: 0 };
-        writer.begin().unwrap();
         pairs.iter().for_each(|pair| writer.pair(pair).unwrap());
         writer.end().unwrap();
         String::from_utf8(bytes).unwrap()

@@ -40,7 +40,7 @@ pub(crate) fn failures(context: &Context, arguments: &Failures) -> Result<u8, Fa
         out::print(&groups.page(context.style))?;
         return Ok(exit::DONE);
     }
-    let mut array = out::Array::open(Data::open())?;
+    let mut array = out::Array::new(Data::open());
     ledger::failures(&config, code, &mut |failure| array.add(&failure))?;
     array.close()?.end()?;
     Ok(exit::DONE)
