@@ -143,7 +143,8 @@ async fn there_and_back(databases: Databases) {
     let status = stage.status().await;
     assert_eq!(status["units"]["user"]["rolled_back"], 120, "{status}");
     let effects = stage.effects();
-    let _nothing_left = stage.rehome(&["rollback", "--yes"]).await.expect(0);
+    let nothing_left = stage.rehome(&["rollback", "--yes"]).await.expect(0);
+    assert_eq!(nothing_left.stdout, "nothing is left to take back to `exported`\n");
     assert_eq!(stage.effects(), effects, "nothing is left to take back");
 
     // And forth again, with everything in its place.

@@ -224,11 +224,12 @@ fn code(end: &RollbackEnd) -> u8 {
 }
 
 fn show(context: &Context, arguments: &Rollback, end: &RollbackEnd) -> Result<(), Failure> {
-    let mut text = status::page(&end.status, context.style);
-    if let Some(plan) = &end.plan {
-        text = format!("{}\n\n{text}", page::page(plan, context.style));
-    }
-    out::print(&text)?;
+    let standing = || status::page(&end.status, context.style);
+    out::print(&match &end.plan {
+        Some(plan) if page::is_nothing(plan) => page::page(plan, context.style),
+        Some(plan) => format!("{}\n\n{}", page::page(plan, context.style), standing()),
+        None => standing(),
+    })?;
     match end.finish {
         Finish::Interrupted => {
             let resume = resume(context, arguments);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rehome_migration::document::{RefusalDoc, RestoreDoc, RollbackDoc};
+use rehome_migration::document::{RefusalDoc, RestoreDoc, RollbackDoc, RowsBack, UsersBack};
 
 use super::amount;
 use super::style::Style;
@@ -11,8 +11,26 @@ use super::table::table;
 /// So many refusals of a code are named on a page; `--json` names a thousand in all.
 const NAMED: usize = 5;
 
+/// Whether there is nothing to tell of: no account, no row, no doubt. Rows that nobody asked for do
+/// not count.
+pub(crate) fn is_nothing(document: &RollbackDoc) -> bool {
+    let RollbackDoc { in_doubt, restore, users, tables, refusals, more_refusals, .. } = document;
+    let untouched = |rows: &RowsBack| {
+        *rows == RowsBack { left: rows.left, kept: rows.kept.clone(), ..RowsBack::default() }
+            && rows.kept.values().all(|kept| *kept == 0)
+    };
+    (*in_doubt, *more_refusals) == (0, 0)
+        && restore.is_none()
+        && *users == UsersBack::default()
+        && refusals.is_empty()
+        && tables.values().all(untouched)
+}
+
 /// What would go, or what went and was to go.
 pub(crate) fn page(document: &RollbackDoc, style: Style) -> String {
+    if is_nothing(document) {
+        return format!("nothing is left to take back to `{}`", document.to);
+    }
     let would = |future: &str, past: &str| {
         if document.dry_run { future.to_owned() } else { past.to_owned() }
     };
@@ -101,4 +119,35 @@ fn refusals(document: &RollbackDoc, style: Style) -> String {
         text += &format!("\n{} more stay\n", amount::count(document.more_refusals));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_left_one_sentence_says_so() {
+        let table = |rows: RowsBack| BTreeMap::from([("badges".to_owned(), rows)]);
+        let zeros = RowsBack { left: 7, kept: [("x".into(), 0)].into(), ..RowsBack::default() };
+        let to = || "exported".to_owned();
+        let nothing = RollbackDoc { to: to(), tables: table(zeros), ..RollbackDoc::default() };
+        let sentence = "nothing is left to take back to `exported`";
+        assert_eq!(page(&nothing, Style::PLAIN), sentence);
+        for rows in [
+            RowsBack { remove: 1, ..RowsBack::default() },
+            RowsBack { gone: 1, ..RowsBack::default() },
+            RowsBack { kept: [("row_changed".into(), 1)].into(), ..RowsBack::default() },
+        ] {
+            let some = RollbackDoc { to: to(), tables: table(rows), ..RollbackDoc::default() };
+            assert!(page(&some, Style::PLAIN).contains("badges"));
+        }
+        for some in [
+            RollbackDoc { in_doubt: 1, ..nothing.clone() },
+            RollbackDoc { users: UsersBack { keep: 1, ..UsersBack::default() }, ..nothing.clone() },
+            RollbackDoc { restore: Some(RestoreDoc::default()), ..nothing.clone() },
+            RollbackDoc { more_refusals: 1, ..nothing },
+        ] {
+            assert!(!is_nothing(&some), "{some:?}");
+        }
+    }
 }
