@@ -140,8 +140,7 @@ impl Lock {
 /// Beside the file itself: another name that leads to it (a symbolic link) has the same lock, as
 /// SQLite gives it the same `-wal`.
 fn lock_path(journal: &Path) -> PathBuf {
-    let itself = if journal.is_symlink() { std::fs::canonicalize(journal).ok() } else { None };
-    schema::beside(itself.as_deref().unwrap_or(journal), ".lock")
+    schema::beside(&schema::itself(journal), ".lock")
 }
 
 fn describe(journal: &Path) -> String {

@@ -88,6 +88,12 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The file that a name leads to: beside it stand the files of SQLite, and the lock.
+pub(super) fn itself(path: &Path) -> PathBuf {
+    let found = if path.is_symlink() { std::fs::canonicalize(path).ok() } else { None };
+    found.unwrap_or_else(|| path.to_owned())
+}
+
 /// Removes a file that may be there.
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
     match std::fs::remove_file(path) {
@@ -112,6 +118,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
         return Err(Error::ReadOnly(path.to_owned()));
     }
     make_private(path)?;
+    make_sides_private(path)?;
     let mut conn = open(path)?;
     recognise(&conn, path)?;
     settle_pragmas(&conn)?;
@@ -251,6 +258,28 @@ fn make_private(path: &Path) -> Result<(), Error> {
 
 #[cfg(not(unix))]
 fn make_private(_: &Path) -> Result<(), Error> {
+    Ok(())
+}
+
+/// The same for the files beside it, where they are not so already. SQLite gives them the mode that
+/// the journal has when they are made, and a reader leaves them behind: one who looked at a journal
+/// that was read-only meanwhile would stand in the way of every writer after him.
+#[cfg(unix)]
+fn make_sides_private(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let itself = itself(path);
+    for suffix in ["-wal", "-shm"] {
+        let side = beside(&itself, suffix);
+        let Ok(found) = std::fs::symlink_metadata(&side) else { continue };
+        if found.is_file() && found.permissions().mode() & 0o777 != 0o600 {
+            make_private(&side)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn make_sides_private(_: &Path) -> Result<(), Error> {
     Ok(())
 }
 

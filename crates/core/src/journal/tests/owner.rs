@@ -59,3 +59,39 @@ async fn only_the_owner_can_read_it() {
     let mode = std::fs::metadata(journal.path()).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600, "it is private again");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_reader_left_beside_a_read_only_journal_stands_in_nobodys_way() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let place = place();
+    let journal = open(&place);
+    journal.submit(vec![page(&["a"])]).await.unwrap();
+    journal.close();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link.journal");
+    symlink(&place.path, &link).unwrap();
+    let sides = ["-wal", "-shm"].map(|suffix| schema::beside(&place.path, suffix));
+    let mode = |path: &std::path::Path| {
+        std::fs::metadata(path).map(|file| file.permissions().mode() & 0o777).ok()
+    };
+    let chmod = |bits| {
+        let bits = std::fs::Permissions::from_mode(bits);
+        std::fs::set_permissions(&place.path, bits).unwrap();
+    };
+    for (name, key) in [(&place.path, "b"), (&link, "c")] {
+        chmod(0o444);
+        let _counts = Reader::open(&place.path).unwrap().counts().unwrap();
+        assert_eq!(sides.each_ref().map(|side| mode(side)), [Some(0o444); 2], "left by the reader");
+        chmod(0o600);
+        let journal = Journal::open(name, &setup("ins_a"), Arc::new(SystemClock)).unwrap();
+        journal.submit(vec![page(&[key])]).await.unwrap();
+        assert_eq!(sides.each_ref().map(|side| mode(side)), [Some(0o600); 2]);
+        journal.close();
+    }
+    // Nobody else's mode is widened, and a journal that must not be written stays so.
+    chmod(0o444);
+    let refused = Journal::open(&place.path, &setup("ins_a"), Arc::new(SystemClock)).unwrap_err();
+    assert!(matches!(refused, Error::ReadOnly(_)), "{refused:?}");
+    assert_eq!(mode(&place.path), Some(0o444));
+}
