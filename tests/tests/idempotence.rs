@@ -58,7 +58,7 @@ fn keys(stage: &Stage) -> Keys {
     let secrets = stage.secrets();
     let secret = |name: &str| SecretString::from(secrets[name].clone());
     Keys {
-        source_clerk: secret("SOURCE_KEY"),
+        source_clerk: Some(secret("SOURCE_KEY")),
         target_clerk: secret("TARGET_KEY"),
         source_database: None,
         target_database: None,

@@ -7,7 +7,9 @@
     reason = "a test"
 )]
 
-use rehome_tests::{Options, Stage};
+use rehome_emulator::FaultPlan;
+use rehome_emulator::fault::{Fault, Rule, When};
+use rehome_tests::{Options, Running, Stage};
 
 fn small(seed: u64) -> Options {
     Options { users: 30, rows: 120, seed, ..Options::default() }
@@ -37,7 +39,7 @@ async fn a_journal_of_another_migration() {
     let effects = stage.effects();
     let mut command = stage.command(&["run", "--yes", "--json"]);
     command.env("TARGET_KEY", other.secret_key());
-    let refused = rehome_tests::Running::start(command).finish().await.expect(4);
+    let refused = Running::start(command).finish().await.expect(4);
     for id in [stage.target().id(), other.id()] {
         assert!(refused.stderr.contains(id), "the difference is shown: {}", refused.stderr);
     }
@@ -51,7 +53,7 @@ async fn a_wrong_key() {
     let wrong = "sk_live_thisKeyIsNobodys4711";
     let mut command = stage.command(&["run", "--yes", "--json"]);
     command.env("TARGET_KEY", wrong);
-    let refused = rehome_tests::Running::start(command).finish().await.expect(5);
+    let refused = Running::start(command).finish().await.expect(5);
     assert!(refused.stderr.contains("target"), "which key is said: {}", refused.stderr);
     assert!(!refused.everything().contains(wrong));
     assert_eq!(stage.creates(), 0);
@@ -119,4 +121,53 @@ async fn what_fails_at_the_start_prints_no_beginning() {
     assert_eq!(stage.rehome(&file).await.expect(0).stdout, "");
     let lines = std::fs::read_to_string(stage.folder().join("ids.csv")).unwrap();
     assert_eq!(lines.lines().count(), 4);
+}
+
+/// A rollback asks the source nothing but who it is, and the journal knows that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_does_without_a_source_that_is_gone_and_refuses_another() {
+    let stage = Stage::set(small(66)).await;
+    let _complete = stage.run().await.expect(0);
+    let (source, other) = (stage.source(), stage.emulator.instance("other").unwrap());
+    let effects = stage.effects();
+    let dry = ["rollback", "--dry-run", "--json"];
+    let with_key = |key: Option<&str>, arguments: &[&str]| {
+        let mut command = stage.command(arguments);
+        match key {
+            Some(key) => command.env("SOURCE_KEY", key),
+            None => command.env_remove("SOURCE_KEY"),
+        };
+        Running::start(command).finish()
+    };
+    let usual = stage.rehome(&dry).await.expect(0);
+    assert_eq!(usual.stderr, "");
+
+    let another = with_key(Some(other.secret_key()), &dry).await.expect(4);
+    for id in [source.id(), other.id()] {
+        assert!(another.stderr.contains(id), "the difference is shown: {}", another.stderr);
+    }
+    let publishable = with_key(Some("pk_test_it"), &dry).await.expect(2);
+    assert!(publishable.stderr.contains("publishable"), "{}", publishable.stderr);
+
+    let revoked = with_key(Some("sk_test_nobodysAnyMore4711"), &dry).await.expect(0);
+    let keyless = with_key(None, &dry).await.expect(0);
+    let rule = Rule::always(Fault::Reset { when: When::Before }).at("source");
+    stage.emulator.set_faults(FaultPlan::of([rule]));
+    let unreachable = stage.rehome(&dry).await.expect(0);
+    for (gone, why) in [(revoked, "not accepted"), (keyless, "no key"), (unreachable, "failing")] {
+        assert_eq!(gone.json(), usual.json());
+        let warning = gone.stderr.lines().last().unwrap_or_default().to_owned();
+        assert!(warning.starts_with("warning: ") && warning.contains(why), "{}", gone.stderr);
+        assert!(warning.contains("source Clerk instance"), "{warning}");
+        assert!(warning.contains(source.id()), "{warning}");
+        assert!(!gone.everything().contains("4711"), "{}", gone.stderr);
+    }
+    assert_eq!(stage.effects(), effects);
+    // Nothing else does without it.
+    let _needs_it = with_key(None, &["run", "--yes"]).await.expect(2);
+
+    let back = with_key(None, &["rollback", "--yes", "--json"]).await.expect(0);
+    assert!(back.events().iter().any(|event| event["event"] == "warned"), "{}", back.stdout);
+    assert_eq!(stage.target().count(), 0);
+    stage.replay();
 }

@@ -90,6 +90,11 @@ impl Context {
         Ok(secrets::resolve(config, &|warning| self.notes.say(warning))?)
     }
 
+    /// The same for a rollback, which goes on without the source's key.
+    pub(crate) fn keys_back(&self, config: &Config) -> Result<Keys, Failure> {
+        Ok(secrets::resolve_back(config, &|warning| self.notes.say(warning))?)
+    }
+
     /// A command of this program, to be copied.
     pub(crate) fn command(&self, words: &[&str]) -> String {
         let mut all = vec!["rehome"];

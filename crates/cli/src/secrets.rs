@@ -97,6 +97,25 @@ impl SecretError {
 
 /// Every secret that this configuration names. `warn` hears of files that others can read.
 pub(crate) fn resolve(config: &Config, warn: &dyn Fn(&str)) -> Result<Keys, SecretError> {
+    let key = source(config, warn)?;
+    with_source(config, Some(key), warn)
+}
+
+/// The same for a rollback, which does without the source's key; `warn` hears why there is none.
+pub(crate) fn resolve_back(config: &Config, warn: &dyn Fn(&str)) -> Result<Keys, SecretError> {
+    let key = source(config, warn).map_err(|error| warn(&format!("warning: {error}"))).ok();
+    with_source(config, key, warn)
+}
+
+fn source(config: &Config, warn: &dyn Fn(&str)) -> Result<SecretString, SecretError> {
+    get("source.clerk.secret_key", &config.source.clerk.secret_key, config.folder(), warn)
+}
+
+fn with_source(
+    config: &Config,
+    source_clerk: Option<SecretString>,
+    warn: &dyn Fn(&str),
+) -> Result<Keys, SecretError> {
     let get = |key, reference: &SecretRef| get(key, reference, config.folder(), warn);
     let token = |key, database: &Option<DatabaseConfig>| match database {
         Some(DatabaseConfig::D1(d1)) => match &d1.access {
@@ -106,7 +125,7 @@ pub(crate) fn resolve(config: &Config, warn: &dyn Fn(&str)) -> Result<Keys, Secr
         Some(DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. }) | None => Ok(None),
     };
     Ok(Keys {
-        source_clerk: get("source.clerk.secret_key", &config.source.clerk.secret_key)?,
+        source_clerk,
         target_clerk: get("target.clerk.secret_key", &config.target.clerk.secret_key)?,
         source_database: token("source.database.api_token", &config.source.database)?,
         target_database: token("target.database.api_token", &config.target.database)?,

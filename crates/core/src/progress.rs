@@ -95,6 +95,11 @@ pub enum Progress {
         /// How many.
         units: u64,
     },
+    /// Something to know that stops nobody.
+    Warned {
+        /// What, for a person.
+        message: String,
+    },
     /// The first interrupt: what is under way ends, nothing new starts.
     Interrupted,
 }

@@ -34,8 +34,8 @@ use crate::wiring::End;
 /// The secrets that a migration needs, resolved by the caller.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    /// The source instance's secret key.
-    pub source_clerk: SecretString,
+    /// The source instance's secret key. Only a rollback does without.
+    pub source_clerk: Option<SecretString>,
     /// The target instance's secret key.
     pub target_clerk: SecretString,
     /// The source database's API token, for D1.
@@ -133,6 +133,8 @@ impl Writing {
     }
 }
 
+/// What a journal is bound to: the source instance's id.
+pub(crate) const SOURCE_PIN: &str = "source instance";
 /// How a person knows the remotes.
 pub(crate) const SOURCE_CLERK: &str = "source Clerk instance";
 /// See [`SOURCE_CLERK`].
@@ -172,7 +174,7 @@ impl Remotes {
     pub(crate) fn setup(&self, config: &Config) -> Setup {
         let users = &config.users;
         let mut pins = BTreeMap::from([
-            ("source instance".to_owned(), self.source.id.clone()),
+            (SOURCE_PIN.to_owned(), self.source.id.clone()),
             ("target instance".to_owned(), self.target.id.clone()),
             ("users.external_id".to_owned(), word(&users.external_id)),
         ]);
@@ -225,7 +227,10 @@ pub(crate) async fn source_instance(
     keys: &Keys,
     clock: &Arc<dyn Clock>,
 ) -> Result<Instance, Error> {
-    instance(config, End::Source, &keys.source_clerk, clock).await
+    let role = SOURCE_CLERK;
+    let missing = || Error::Key { role, message: "no key was given".to_owned() };
+    let key = keys.source_clerk.as_ref().ok_or_else(missing)?;
+    instance(config, End::Source, key, clock).await
 }
 
 /// Connects the target instance.
@@ -284,6 +289,19 @@ async fn instance(
     key: &SecretString,
     clock: &Arc<dyn Clock>,
 ) -> Result<Instance, Error> {
+    let (transport, rate) = transport(whole, end, key, clock)?;
+    let reader = Reader::new(Arc::clone(&transport));
+    let found = reader.instance().await?;
+    Ok(Instance { reader, transport, rate, id: found.id, environment: found.environment_type })
+}
+
+/// The way to an instance, and at which rate it may be gone.
+pub(crate) fn transport(
+    whole: &Config,
+    end: End,
+    key: &SecretString,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<Transport>, Rate), Error> {
     let (role, config) = match end {
         End::Source => (SOURCE_CLERK, &whole.source.clerk),
         End::Target => (TARGET_CLERK, &whole.target.clerk),
@@ -299,10 +317,7 @@ async fn instance(
         .wiring()
         .clerk(end, &Connection::new(&config.api_url, key.clone()))
         .map_err(|error| unusable(error.to_string()))?;
-    let transport = Arc::new(Transport::new(role, wire, pacer, Arc::clone(clock)));
-    let reader = Reader::new(Arc::clone(&transport));
-    let found = reader.instance().await?;
-    Ok(Instance { reader, transport, rate, id: found.id, environment: found.environment_type })
+    Ok((Arc::new(Transport::new(role, wire, pacer, Arc::clone(clock))), rate))
 }
 
 /// What is needed to reach a D1 database. The caller resolved the token, because the

@@ -44,7 +44,7 @@ pub use config::{Config, ConfigError, SecretRef};
 pub use connect::Keys;
 pub use downtime::Downtime;
 pub use error::{Error, Forced};
-pub use observed::Observed;
+pub use observed::{Observed, Target, target};
 /// What to do about [`Error::NoLocalD1`].
 pub use rehome_records::d1::local::HINT as NO_LOCAL_D1;
 pub use rollback::{Restore, RollbackEnd, RollbackOptions, rollback, rollback_plan};

@@ -9,7 +9,7 @@ use rehome_core::journal::Reader;
 use rehome_core::progress::Watcher;
 
 use crate::config::Config;
-use crate::connect::{Keys, Remotes};
+use crate::connect::{self, Keys, Remotes};
 use crate::document::{PlanDoc, Verdict, VerdictLine};
 use crate::downtime::{self, Downtime};
 use crate::error::Error;
@@ -28,6 +28,25 @@ impl std::fmt::Debug for Observed {
             .field("migration", &self.config.migration.name)
             .finish_non_exhaustive()
     }
+}
+
+/// Where everything goes, as a person is asked about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// The instance's id.
+    pub id: String,
+    /// Whether it is a production instance.
+    pub production: bool,
+}
+
+/// Asks the target instance alone who it is.
+///
+/// # Errors
+/// When it cannot be used.
+pub async fn target(config: &Config, keys: &Keys, clock: Arc<dyn Clock>) -> Result<Target, Error> {
+    let found = connect::target_instance(config, keys, &clock).await?;
+    let production = found.environment == "production";
+    Ok(Target { id: found.id, production })
 }
 
 impl Observed {

@@ -16,6 +16,7 @@
 //! only read, so a dry run is the same two steps on a copy of the journal.
 
 mod agreement;
+mod source;
 mod weigh;
 
 use std::path::Path;
@@ -31,7 +32,7 @@ use serde_json::json;
 
 use crate::bookmark::{self, Mark};
 use crate::config::Config;
-use crate::connect::{Keys, Remotes};
+use crate::connect::Keys;
 use crate::document::{RollbackDoc, Status};
 use crate::error::Error;
 use crate::requests::{Counter, Ticking};
@@ -132,9 +133,10 @@ pub async fn rollback_plan(
     clock: Arc<dyn Clock>,
 ) -> Result<RollbackDoc, Error> {
     let reader = Reader::open(&config.journal_path())?;
-    let remotes = Remotes::connect(config, keys, &clock).await?;
+    let bound = reader.setup()?.unwrap_or_default();
+    let remotes = source::connect(config, keys, &bound, watcher, &clock).await?;
     let setup = remotes.setup(config);
-    reader.setup()?.unwrap_or_default().accepts(&setup)?;
+    bound.accepts(&setup)?;
     let scratch = scratch()?;
     let copy = scratch.path().join("journal");
     reader.copy_to(&copy)?;
@@ -171,7 +173,8 @@ pub async fn rollback(
     if !ledger::has_begun(config)? {
         return Err(journal::Error::Missing(path).into());
     }
-    let remotes = Remotes::connect(config, keys, &clock).await?;
+    let bound = Reader::open(&path)?.setup()?.unwrap_or_default();
+    let remotes = source::connect(config, keys, &bound, watcher, &clock).await?;
     run::refuse(&remotes)?;
     let (setup, mode) = (remotes.setup(config), config.wiring().journal());
     let journal = Arc::new(Journal::open_with(&path, &setup, Arc::clone(&clock), mode)?);

@@ -83,7 +83,7 @@ path = "target.sqlite"
     let config = Config::parse(&dir.path().join("rehome.toml"), &text).unwrap();
     let key = |name: &str| emulator.instance(name).unwrap().secret_key().to_owned().into();
     let keys = Keys {
-        source_clerk: key("source"),
+        source_clerk: Some(key("source")),
         target_clerk: key("target"),
         source_database: None,
         target_database: None,

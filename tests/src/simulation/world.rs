@@ -125,7 +125,7 @@ impl World {
         let config = Config::parse(&path, CONFIG).expect("it can be understood");
         let key = |instance: &Instance| instance.secret_key().to_owned().into();
         let keys = Keys {
-            source_clerk: key(&source),
+            source_clerk: Some(key(&source)),
             target_clerk: key(&target),
             source_database: None,
             target_database: None,

@@ -6,7 +6,7 @@ use rehome_core::Stage;
 use rehome_core::engine::{Finish, Interrupt};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_migration::document::RollbackDoc;
-use rehome_migration::{Config, Keys, Observed, Restore, RollbackEnd, RollbackOptions};
+use rehome_migration::{Config, Keys, Restore, RollbackEnd, RollbackOptions};
 
 use crate::args::Rollback;
 use crate::context::Context;
@@ -69,7 +69,7 @@ fn options(arguments: &Rollback) -> RollbackOptions {
 
 async fn rehearse(context: &Context, arguments: &Rollback) -> Result<u8, Failure> {
     let config = context.config()?;
-    let keys = context.keys(&config)?;
+    let keys = context.keys_back(&config)?;
     let document = weigh(context, &config, &keys, arguments).await?;
     if context.json {
         out::print_json(&document)?;
@@ -86,7 +86,7 @@ async fn weigh(
     arguments: &Rollback,
 ) -> Result<RollbackDoc, Failure> {
     let board = Board::start(context.showing, &context.notes, None);
-    let watcher = watcher(board.clone(), None);
+    let watcher = watcher(context, board.clone(), None);
     let options = options(arguments);
     let clock = Arc::clone(&context.clock);
     let weighed = rehome_migration::rollback_plan(config, keys, &options, &watcher, clock).await;
@@ -118,7 +118,7 @@ async fn attempt(
             ),
         ));
     }
-    let keys = context.keys(&config)?;
+    let keys = context.keys_back(&config)?;
     if !arguments.yes
         && let Some(shown) = consent(context, &config, &keys, arguments).await?
     {
@@ -132,7 +132,7 @@ async fn attempt(
         resume(context, arguments),
     ));
     let board = Board::start(context.showing, &context.notes, None);
-    let watcher = watcher(board.clone(), context.json.then(|| Arc::clone(events)));
+    let watcher = watcher(context, board.clone(), context.json.then(|| Arc::clone(events)));
     let clock = Arc::clone(&context.clock);
     let going = rehome_migration::rollback(&config, &keys, &options, &watcher, &interrupt, clock);
     let ended = Box::pin(going).await;
@@ -143,9 +143,13 @@ async fn attempt(
     Ok(ended?)
 }
 
-fn watcher(board: Option<Arc<Board>>, events: Option<Arc<Events>>) -> Watcher {
+fn watcher(context: &Context, board: Option<Arc<Board>>, events: Option<Arc<Events>>) -> Watcher {
     use rehome_core::progress::Watch as _;
+    let notes = context.notes.clone();
     Arc::new(move |progress: &Progress| {
+        if let Progress::Warned { message } = progress {
+            notes.say(&format!("warning: {message}"));
+        }
         if let Some(board) = &board {
             board.note(progress);
         }
@@ -165,8 +169,8 @@ async fn consent(
 ) -> Result<Option<String>, Failure> {
     let document = weigh(context, config, keys, arguments).await?;
     context.notes.always(&page::page(&document, context.note_style));
-    let observed = Observed::connect(config, keys, Arc::clone(&context.clock)).await?;
-    let (target, production) = observed.target();
+    let target = rehome_migration::target(config, keys, Arc::clone(&context.clock)).await?;
+    let (target, production) = (target.id.as_str(), target.production);
     let restore = document.restore;
     let (wanted, question) = if let Some(restore) = &restore {
         let name = restore.database.as_str();

@@ -117,6 +117,11 @@ pub(crate) enum Event {
         /// How many.
         units: u64,
     },
+    /// Something to know that stops nobody.
+    Warned {
+        /// What.
+        message: String,
+    },
     /// What is under way ends, nothing new starts.
     Interrupted,
     /// The end; always the last line.
@@ -210,6 +215,7 @@ fn event(progress: &Progress) -> Event {
             to: to.to_string(),
             units: *units,
         },
+        Progress::Warned { message } => Event::Warned { message: message.clone() },
         Progress::Interrupted => Event::Interrupted,
     }
 }

@@ -70,7 +70,8 @@ impl Tally {
 
     fn take(&mut self, progress: &Progress) {
         match progress {
-            Progress::Started { .. } => {}
+            // A warning is told in the words of the command, above the bars.
+            Progress::Started { .. } | Progress::Warned { .. } => {}
             Progress::Exported { kind, known, total, .. } => {
                 let kind = self.kinds.entry(kind.to_string()).or_default();
                 kind.known = *known;
