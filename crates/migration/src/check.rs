@@ -171,17 +171,19 @@ pub(crate) fn in_words(differences: &[Difference]) -> String {
     differences.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// A clock that runs behind what was journaled would make new accounts look like old ones.
+/// A clock that runs behind what was journaled: where a target does not date its answers, new
+/// accounts would look like old ones. Nothing is refused for it, because they are dated as a rule.
 fn time(findings: &mut Vec<Finding>, config: &Config, clock: &dyn Clock) {
     let now = clock.now().as_millisecond();
     let last =
         Reader::open(&config.journal_path()).ok().and_then(|reader| reader.last_at().ok()?);
     match last {
         Some(last) if last > now + 60_000 => findings.push(advise(
-            Severity::Refused,
+            Severity::Warning,
             "clock",
             format!("this machine's clock is {} s behind the journal", (last - now) / 1000),
-            "set the clock: dates decide whether an account is ours",
+            "set the clock: where a target does not date its answers, this clock helps to decide \
+             whether an account is ours",
         )),
         _ => findings.push(fine("clock", "this machine's clock is plausible")),
     }
