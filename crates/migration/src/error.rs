@@ -21,7 +21,7 @@ impl std::fmt::Display for Forced {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Accounts => "accounts have been used or changed since they were created",
-            Self::Rows => "rows have been changed or removed since they were written",
+            Self::Rows => "rows were changed since they were written, or are to come back into an emptied place",
         })
     }
 }

@@ -216,6 +216,9 @@ fn what_the_application_changed_stays_with_its_parents_until_forced() {
     assert_eq!(stuck, ["badges#1", "users#1", "images#1"]);
     let hint = failures[2].failure.as_ref().unwrap();
     assert!(hint.message.contains("images 10 was changed"), "{hint:?}");
+    // A span in which rows stay for several reasons says what to do about each.
+    let users = failures[1].failure.as_ref().unwrap().hint.as_deref().unwrap();
+    assert!(users.contains("point them elsewhere") && users.contains("has its place"), "{users}");
 
     // Again says the same; forced it goes.
     assert_eq!(yard.back(&Back::default()).unwrap().codes(), said.codes());

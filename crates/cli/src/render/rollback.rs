@@ -91,7 +91,7 @@ pub(crate) fn page(document: &RollbackDoc, style: Style) -> String {
         text += &format!("\n{}\n", table(&header, &[1, 2, 3, 4, 5], &rows));
         if forced > 0 {
             text += &format!(
-                "\n{} of these were changed or removed by somebody since, and are forced\n",
+                "\n{} of these were changed since, or come back into an emptied place, and are forced\n",
                 amount::of(forced, "row")
             );
         }

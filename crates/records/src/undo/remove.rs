@@ -1,7 +1,7 @@
 //! The worker that takes spans back.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -198,6 +198,9 @@ pub(super) fn settle_write(
 /// All that stays as one failure.
 fn failure(kept: &[(Reason, String)]) -> Option<Failure> {
     let reason = kept.first()?.0;
+    // One code for the span, and what to do about each of its rows.
+    let hints: BTreeSet<Reason> = kept.iter().map(|(reason, _)| *reason).collect();
+    let hints: Vec<_> = hints.into_iter().map(Reason::hint).collect();
     let mut named: Vec<_> = kept.iter().take(NAMED).map(|(_, message)| message.clone()).collect();
     if kept.len() > NAMED {
         named.push(format!(
@@ -205,7 +208,7 @@ fn failure(kept: &[(Reason, String)]) -> Option<Failure> {
             kept.len() - NAMED
         ));
     }
-    Some(Failure::new(reason.code(), named.join("; ")).with_hint(reason.hint()))
+    Some(Failure::new(reason.code(), named.join("; ")).with_hint(hints.join("; ")))
 }
 
 impl Transition for UndoSpans {
