@@ -5,7 +5,7 @@
 //! proves that no id of the source is left in the target. Candidates are found by the fixed
 //! beginning that ids of a kind have (`user_…`), in SQL; whether a candidate is an id is asked of
 //! the caller, in batches. Pages go by key. Short cells, which most id columns are, come by the
-//! ten thousands; rows with long ones a hundred at a time.
+//! thousands; long ones a hundred at a time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
@@ -20,10 +20,6 @@ use crate::value::{Value, hex};
 
 /// A cell of at most this many bytes is short.
 const SHORT: usize = 256;
-/// Cells of a page: short ones, and such as may be long.
-const CELLS: (usize, usize) = (80_000, 4_000);
-/// Rows of a page of short cells, however few columns they have.
-const ROWS: usize = 8_000;
 /// Columns asked about at once, so that the question stays well below D1's 100,000 bytes of SQL.
 const COLUMNS: usize = 40;
 
@@ -194,7 +190,7 @@ impl Part<'_> {
         for long in [false, true] {
             let mut last: Option<Vec<Value>> = None;
             while left > 0 {
-                let page = self.page(long).min(left);
+                let page = if long { 100 } else { 2000 }.min(left);
                 let query = self.question(long, last.as_deref(), page);
                 let answer = database.select(vec![query]).await?.pop().unwrap_or_default();
                 let full = answer.len() == page;
@@ -214,12 +210,6 @@ impl Part<'_> {
             }
         }
         Ok(())
-    }
-
-    /// How many rows are read at once: more of fewer columns.
-    fn page(&self, long: bool) -> usize {
-        let columns = self.columns.len().max(1);
-        if long { (CELLS.1 / columns).min(100) } else { (CELLS.0 / columns).min(ROWS) }
     }
 
     fn question(&self, long: bool, last: Option<&[Value]>, page: usize) -> Select {

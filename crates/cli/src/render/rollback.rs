@@ -109,7 +109,12 @@ fn refusals(document: &RollbackDoc, style: Style) -> String {
     for (code, named) in by_code {
         text += &format!("\n{} ({})\n", style.yellow(code), amount::count(named.len() as u64));
         for refusal in named.iter().take(NAMED) {
-            text += &format!("  {} {}: {}\n", refusal.what, refusal.key, refusal.message);
+            let name = format!("{} {}", refusal.what, refusal.key);
+            // A row's message begins with its name.
+            text += &match refusal.message.strip_prefix(&name) {
+                Some(rest) => format!("  {name}{rest}\n"),
+                None => format!("  {name}: {}\n", refusal.message),
+            };
         }
         if named.len() > NAMED {
             text += &format!("  and {} more\n", named.len() - NAMED);
