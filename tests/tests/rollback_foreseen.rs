@@ -130,6 +130,7 @@ async fn changed_rows_go_only_when_their_number_is_named() {
     let page = page.expect(0).stdout;
     assert!(page.contains("7 rows of these were changed since"), "{page}");
     let _back = stage.rehome(&both("7")).await.expect(0);
+    let _nothing_left = stage.rehome(&both("7")).await.expect(0);
     assert_eq!((stage.target().count(), rows(&stage, "SELECT count(*) FROM badges")), (0, 0));
     stage.replay();
 }

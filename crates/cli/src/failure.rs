@@ -235,9 +235,6 @@ fn migration(error: &Error) -> (u8, Option<String>) {
         Error::ForceCount { what, found, .. } => (
             exit::REFUSED,
             Some(match what {
-                Forced::Accounts | Forced::Rows if *found == 0 => {
-                    "there is nothing to force: leave that option away".to_owned()
-                }
                 Forced::Accounts => format!(
                     "`rehome rollback --dry-run` names them; `--force {found}` deletes them with the rest"
                 ),

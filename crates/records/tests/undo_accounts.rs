@@ -139,7 +139,10 @@ fn replaced() -> (Yard, Vec<String>) {
 fn a_place_that_somebody_has_emptied_is_told_of_and_filled_only_on_request() {
     let (mut yard, before) = replaced();
     yard.live("DELETE FROM notes WHERE id = 1");
-    for _ in 0..3 {
+    for round in 0..3 {
+        // Whoever asks for some users hears nothing of rows that name none of them.
+        let only = Back { only: Some(vec!["user_1".to_owned()]), force: round > 0, ..all() };
+        assert!(yard.back(&only).unwrap().refused.is_empty());
         let said = yard.back(&all()).unwrap();
         assert_eq!(said.codes(), ["notes 1 place_empty"]);
         assert_eq!(yard.dump(), ["notes: integer 9|text 'own'"]);

@@ -96,7 +96,9 @@ fn allows(
     more: u64,
 ) -> Result<(), Error> {
     match given {
+        // What is given once more after its end finds nothing, and is done.
         None => Ok(()),
+        Some(_) if found == 0 => Ok(()),
         Some(given) if agreed > 0 && given == agreed => match more {
             0 => Ok(()),
             more => Err(Error::ForcedSince { what, more }),
@@ -127,6 +129,8 @@ mod tests {
         assert_eq!((says(Some(3), 3, 1, 0), says(Some(3), 3, 2, 1)), ("goes", "since"));
         // As many as before, but another one is among them.
         assert_eq!(says(Some(3), 3, 3, 1), "since");
+        // Everything went, and the command is given once more.
+        assert_eq!((says(Some(3), 0, 0, 0), says(Some(3), 3, 0, 0)), ("goes", "goes"));
         // Another number is another agreement.
         assert_eq!((says(Some(1), 3, 1, 0), says(Some(2), 3, 1, 0)), ("goes", "count"));
     }

@@ -183,7 +183,9 @@ impl Maker<'_> {
             let by_others = written.contains(&key)
                 || emptied.contains(&key)
                 || (touched && effect.done.replaced > 0);
-            let vacant = match (empty, by_others, self.options.force) {
+            // Asked for some users only, a row that is not there is nobody's.
+            let told = by_others && !self.options.only_selected;
+            let vacant = match (empty, told, self.options.force) {
                 (false, _, _) | (true, false, _) => Vacant::Not,
                 (true, true, false) => Vacant::ByOthers,
                 (true, true, true) => Vacant::Forced,
