@@ -155,6 +155,9 @@ async fn killed_on_the_way(seed: u64) -> (Stage, Vec<String>, Vec<String>) {
     assert!(reached && killed.code().is_none(), "the kill met it on the way");
     let left = self::accounts(&stage);
     assert_eq!(left.len(), 45);
+    let agreed = stage.rehome(&["journal", "log", "--event", "forced", "--json"]).await.expect(0);
+    let agreed: Value = serde_json::from_str(agreed.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(agreed["detail"]["users"].as_array().unwrap().len(), 40, "{agreed}");
     (stage, command, left)
 }
 

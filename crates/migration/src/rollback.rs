@@ -40,6 +40,7 @@ use crate::workers::Workers;
 use crate::{downtime, ledger, run};
 
 use agreement::Agreement;
+pub(crate) use agreement::NOTE as FORCED;
 use weigh::{Weighed, Weighing};
 
 /// The word of the note that a rollback has begun.

@@ -4,8 +4,6 @@
 
 mod support;
 
-use rehome_records::undo::{MentionedRow, mentions_of, remove_rows};
-use rehome_records::{Refusal, Written};
 use support::back::Back;
 use support::yard::{Trouble, Yard};
 
@@ -406,57 +404,6 @@ fn without_digests_nothing_is_proved_and_only_force_removes() {
     let force = Back { blind: true, force: true, ..Back::default() };
     assert!(yard.back(&force).unwrap().refused.is_empty());
     pretty(&before, &yard.dump());
-}
-
-#[tokio::test]
-async fn rows_that_name_an_account_are_found_and_its_own_go_with_it() {
-    let yard = Yard::new(
-        "CREATE TABLE users (clerk_id TEXT PRIMARY KEY, name TEXT);
-         CREATE TABLE settings (id INTEGER PRIMARY KEY, who TEXT UNIQUE REFERENCES users(clerk_id),
-             dark INTEGER);
-         CREATE TABLE posts (id INTEGER PRIMARY KEY, author TEXT REFERENCES users(clerk_id)
-             ON DELETE CASCADE, meta TEXT);",
-        &["users.clerk_id", "posts.meta:$.likes[*]"],
-    );
-    yard.execute(
-        "target.sqlite",
-        r#"INSERT INTO users VALUES ('new_a', NULL), ('new_b', 'Bob'), ('new_c', NULL), (NULL, 'x');
-           INSERT INTO settings VALUES (1, 'new_a', 1), (2, 'new_b', 0);
-           INSERT INTO posts VALUES (1, 'new_b', '{"likes":["new_c"]}'), (2, NULL, 'new_c');"#,
-    );
-    let (target, layout) = yard.databases().await;
-    let names: Vec<String> = ["a", "b", "c", "d"].map(|name| format!("new_{name}")).to_vec();
-    let found = mentions_of(target.as_ref(), &layout, &support::USER, &names).await.unwrap();
-    let told = |who: &str| -> Vec<String> {
-        let mut all: Vec<_> = found[who]
-            .iter()
-            .map(|row| format!("{} {} {}", row.table, row.key_in_words(), row.identifying))
-            .collect();
-        all.sort();
-        all
-    };
-    assert_eq!(told("new_a"), ["settings 1 true", "users 'new_a' true"]);
-    assert_eq!(told("new_b"), ["posts 1 false", "settings 2 true", "users 'new_b' true"]);
-    assert_eq!(told("new_c"), ["posts 1 false", "users 'new_c' true"]);
-    assert!(!found.contains_key("new_d"));
-
-    // Bob has a post, which would be torn along.
-    let identifying = |who: &str| -> Vec<MentionedRow> {
-        let own = found[who].iter().filter(|row| row.identifying);
-        // By way of the journal.
-        own.map(|row| MentionedRow::from_json(&row.to_json()).unwrap()).collect()
-    };
-    let before = yard.dump();
-    let written = remove_rows(target.as_ref(), &layout, &identifying("new_b")).await.unwrap();
-    assert!(matches!(written, Written::Refused { refusal: Refusal::Guard, .. }), "{written:?}");
-    pretty(&before, &yard.dump());
-    let written = remove_rows(target.as_ref(), &layout, &identifying("new_a")).await.unwrap();
-    assert!(matches!(written, Written::Done { .. }), "{written:?}");
-    assert_eq!(yard.dump().len(), before.len() - 2);
-    // Changed meanwhile.
-    yard.live("UPDATE users SET name = 'Cid' WHERE clerk_id = 'new_c'");
-    let written = remove_rows(target.as_ref(), &layout, &identifying("new_c")).await.unwrap();
-    assert!(matches!(written, Written::Refused { refusal: Refusal::Guard, .. }), "{written:?}");
 }
 
 #[test]

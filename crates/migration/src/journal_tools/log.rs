@@ -19,7 +19,14 @@ pub static KINDS: [Kind; 3] = [USER, SPAN, LOT];
 
 /// Every word that an entry of such a journal can have as its event.
 pub fn events() -> Vec<&'static str> {
-    let notes = [bookmark::NOTE, downtime::NOTE, rollback::NOTE, rebuild::NOTE, ledger::REQUESTS];
+    let notes = [
+        bookmark::NOTE,
+        downtime::NOTE,
+        rollback::NOTE,
+        rollback::FORCED,
+        rebuild::NOTE,
+        ledger::REQUESTS,
+    ];
     let mut words = journal::events();
     words.extend(notes);
     words

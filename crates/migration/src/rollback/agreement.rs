@@ -14,14 +14,16 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Forced};
 
 /// The word of the note.
-const NOTE: &str = "forced";
+pub(crate) const NOTE: &str = "forced";
 
 /// Accounts and rows that go although they were used or changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Agreement {
-    /// Their users.
+    /// Their users. Neither list survives a scrub, after which nothing is taken back any more.
+    #[serde(default)]
     pub(super) users: BTreeSet<UnitId>,
     /// By table and key, in words.
+    #[serde(default)]
     pub(super) rows: HashSet<(String, String)>,
 }
 
