@@ -284,6 +284,15 @@ async fn a_lost_journal_is_built_anew_and_the_run_goes_on() {
     assert!(refused.stderr.contains("suite.journal"), "{}", refused.stderr);
     let (creates, effects) = (stage.creates(), stage.effects());
     assert!((30..=45).contains(&creates), "{creates}");
+    // It is gone, and the file beside it tells that it was there: no other one begins.
+    let elsewhere = stage.folder().join("elsewhere");
+    std::fs::rename(stage.journal(), &elsewhere).unwrap();
+    for arguments in [&["run", "--yes"][..], &["status"], &["check"], &["rollback", "--yes"]] {
+        let refused = stage.rehome(arguments).await.expect(4);
+        let said = refused.stdout + &refused.stderr;
+        assert!(said.contains("but there was one of"), "{said}");
+    }
+    std::fs::rename(&elsewhere, stage.journal()).unwrap();
     // Only its write-ahead log is left: that is never played into another journal.
     for suffix in ["", "-shm", ".lock"] {
         let _may_be_gone = std::fs::remove_file(format!("{}{suffix}", stage.journal().display()));

@@ -338,6 +338,21 @@ fn journal(error: &journal::Error) -> (u8, Option<String>) {
                 wal.display()
             )),
         ),
+        journal::Error::Gone { lock, .. } => (
+            exit::REFUSED,
+            Some(format!(
+                "put it back (with its `-wal`), or build it anew with `rehome journal rebuild`; to \
+                 begin another migration here, which cannot take back what that one did, remove {}",
+                lock.display()
+            )),
+        ),
+        journal::Error::Nowhere { .. } => (
+            exit::REFUSED,
+            hint(
+                "is a disk missing? Put the journal back there; if it is lost, remove the link and \
+                 build the journal anew with `rehome journal rebuild`",
+            ),
+        ),
         journal::Error::Locked { .. } => {
             (exit::REFUSED, hint("let it finish, or interrupt it; `rehome status` shows it"))
         }
@@ -444,6 +459,12 @@ mod tests {
         let damaged = Failure::Journal { path, source: Box::new(damaged) };
         insta::assert_snapshot!("damaged_journal", words(&damaged));
         let (path, wal) = ("a.journal".into(), "a.journal-wal".into());
+        let (lock, to) = (".rehome/a.journal.lock".into(), "/mnt/keys/a.journal".into());
+        let gone = journal::Error::Gone { path: PathBuf::clone(&path), entries: 4711, lock };
+        insta::assert_snapshot!("gone_journal", words(&Error::from(gone).into()));
+        let nowhere = journal::Error::Nowhere { path: PathBuf::clone(&path), to };
+        insta::assert_snapshot!("nowhere_journal", words(&Error::from(nowhere).into()));
+
         let orphan = journal::Error::Orphan { path, wal };
         insta::assert_snapshot!("orphan_journal", words(&Error::from(orphan).into()));
         let scrubbed = journal::Error::Scrubbed { at: "2026-11-23T06:00:00Z".into() };

@@ -69,6 +69,27 @@ pub enum Error {
         /// What was left.
         wal: PathBuf,
     },
+    /// There is no journal, but its lock file tells that one was there.
+    #[error(
+        "there is no journal at {}, but there was one of {entries} entries",
+        .path.display()
+    )]
+    Gone {
+        /// Where the journal should be.
+        path: PathBuf,
+        /// The number of its last entry that was acknowledged.
+        entries: i64,
+        /// The file that says so.
+        lock: PathBuf,
+    },
+    /// The journal's name is a symbolic link that leads to nothing.
+    #[error("{} leads to {}, and nothing is there", .path.display(), .to.display())]
+    Nowhere {
+        /// Where the journal should be.
+        path: PathBuf,
+        /// Where the link leads.
+        to: PathBuf,
+    },
     /// There is something where a new journal was to be put.
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),

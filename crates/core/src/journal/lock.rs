@@ -57,8 +57,7 @@ const WIDTH: usize = 20;
 /// Refuses a journal that ends before an entry that was acknowledged.
 pub(super) fn refuse_shortened(conn: &Connection, path: &Path) -> Result<(), Error> {
     // The number is read first where it matters: entries may be added meanwhile, never taken.
-    let lock = lock_path(path);
-    let Some(acknowledged) = noted(&lock) else { return Ok(()) };
+    let Some((acknowledged, lock)) = noted(path) else { return Ok(()) };
     let found: i64 = conn
         .query_row("SELECT coalesce(max(seq), 0) FROM entry", [], |row| row.get(0))
         .map_err(Error::sqlite("read its last entry"))?;
@@ -68,11 +67,14 @@ pub(super) fn refuse_shortened(conn: &Connection, path: &Path) -> Result<(), Err
     Ok(())
 }
 
-/// The number in a lock file; `None` when there is none that can be read.
-fn noted(lock: &Path) -> Option<i64> {
+/// The number in the lock file of a journal, and that file; `None` when there is none that can be
+/// read.
+pub(super) fn noted(journal: &Path) -> Option<(i64, PathBuf)> {
+    let lock = lock_path(journal);
     let mut text = String::new();
-    let read = File::open(lock).ok()?.take(2 * WIDTH as u64).read_to_string(&mut text);
-    read.ok().and_then(|_| text.trim().parse().ok())
+    let read = File::open(&lock).ok()?.take(2 * WIDTH as u64).read_to_string(&mut text);
+    let number = read.ok().and_then(|_| text.trim().parse().ok())?;
+    Some((number, lock))
 }
 
 /// Who writes to a journal.

@@ -74,8 +74,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Locked`] when another run holds it, [`Error::OtherMigration`] when it is bound to
-    /// something else, [`Error::Orphan`] when only a write-ahead log is there, [`Error::Scrubbed`],
-    /// [`Error::Damaged`], [`Error::NotAJournal`], [`Error::TooNew`], [`Error::Pragma`], or a file
+    /// something else, [`Error::Orphan`], [`Error::Gone`] or [`Error::Nowhere`] when none is there
+    /// but traces of one are, [`Error::Scrubbed`], [`Error::Damaged`], [`Error::NotAJournal`], [`Error::TooNew`], [`Error::Pragma`], or a file
     /// error.
     pub fn open(path: &Path, setup: &Setup, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         Self::open_with(path, setup, clock, Writing::Thread)
@@ -95,8 +95,7 @@ impl Journal {
         let now = clock.now().as_millisecond();
         let resumed = path.exists();
         if !resumed {
-            schema::refuse_orphan(path)?;
-            lock.forget()?;
+            vacancy::refuse_traces(path)?;
             schema::create(path, |conn| setup::bind(conn, setup, now))?;
         }
         let conn = schema::open_writer(path)?;
@@ -124,7 +123,7 @@ impl Journal {
         writing: Writing,
     ) -> Result<Self, Error> {
         if !path.exists() {
-            return Err(schema::absent(path));
+            return Err(vacancy::absent(path));
         }
         let lock = lock::Lock::take(path)?;
         let conn = schema::open_writer(path)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Error, lock, replay};
+use super::{Error, lock, replay, vacancy};
 use crate::boundary::{self, Boundary};
 
 /// `PRAGMA application_id` of every journal: "rhme".
@@ -128,26 +128,10 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     Ok(conn)
 }
 
-/// Refuses a place where the write-ahead log of a journal that was there is left. SQLite cannot
-/// tell whose it is and would play it into the next file of that name
-/// (<https://sqlite.org/howtocorrupt.html>, section 1.4).
-pub(super) fn refuse_orphan(path: &Path) -> Result<(), Error> {
-    let wal = beside(path, "-wal");
-    match std::fs::metadata(&wal) {
-        Ok(file) if file.len() > 0 => Err(Error::Orphan { path: path.to_owned(), wal }),
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-/// What to say where no journal is.
-pub(super) fn absent(path: &Path) -> Error {
-    refuse_orphan(path).err().unwrap_or_else(|| Error::Missing(path.to_owned()))
-}
-
 /// What is refused before SQLite looks at it.
 fn refuse_strange(path: &Path) -> Result<(), Error> {
     let Ok(file) = std::fs::metadata(path) else {
-        return Err(absent(path));
+        return Err(vacancy::absent(path));
     };
     let not = |found: &str| Err(Error::NotAJournal { path: path.to_owned(), found: found.into() });
     match (file.is_file(), file.len()) {

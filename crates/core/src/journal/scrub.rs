@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::change::{Called, Detail, ExportedDetail, PAGE, PageDetail};
 use super::setup::{self, SCRUBBED};
-use super::{Error, cache, lock, replay, schema};
+use super::{Error, cache, lock, replay, schema, vacancy};
 use crate::clock::Clock;
 use crate::unit::Kind;
 
@@ -66,7 +66,7 @@ pub fn scrub(
     keep: &dyn Fn(&Kind, &Value) -> Kept,
 ) -> Result<Scrubbed, Error> {
     if !path.exists() {
-        return Err(schema::absent(path));
+        return Err(vacancy::absent(path));
     }
     let lock = lock::Lock::take(path)?;
     let old = schema::open_writer(path)?;

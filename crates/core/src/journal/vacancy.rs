@@ -4,6 +4,12 @@
 //! place is locked meanwhile, as a run would lock it, so nobody begins a journal there, and no
 //! second one is built. Whatever happens, what was made and not installed is removed: it names
 //! people.
+//!
+//! A place is not free because no file is there. One who begins a new journal where another one
+//! was loses the way back, and does not notice. So what an earlier journal leaves is looked for: its
+//! write-ahead log, the number in its lock file, a symbolic link that leads to a disk which is not
+//! there. A journal is begun where there is none of these; one is built anew also where only the
+//! number is left.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +28,7 @@ impl Vacancy {
     ///
     /// # Errors
     /// [`Error::Exists`] when there is something; [`Error::Orphan`] when the write-ahead log of a
-    /// journal that was there is; [`Error::Locked`]; file errors.
+    /// journal that was there is; [`Error::Nowhere`]; [`Error::Locked`]; file errors.
     pub fn claim(path: &Path) -> Result<Self, Error> {
         let lock = lock::Lock::take(path)?;
         refuse_taken(path)?;
@@ -69,7 +75,38 @@ fn refuse_taken(path: &Path) -> Result<(), Error> {
     if path.exists() {
         return Err(Error::Exists(path.to_owned()));
     }
-    schema::refuse_orphan(path)
+    refuse_wal(path)
+}
+
+/// Refuses to begin a journal where another one was.
+pub(super) fn refuse_traces(path: &Path) -> Result<(), Error> {
+    refuse_wal(path)?;
+    match lock::noted(path) {
+        Some((entries, lock)) if entries > 0 => {
+            Err(Error::Gone { path: path.to_owned(), entries, lock })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What to say where no journal is.
+pub(super) fn absent(path: &Path) -> Error {
+    refuse_traces(path).err().unwrap_or_else(|| Error::Missing(path.to_owned()))
+}
+
+/// Refuses a link to nothing, and a place where the write-ahead log of a journal that was there is
+/// left. SQLite cannot tell whose it is and would play it into the next file of that name
+/// (<https://sqlite.org/howtocorrupt.html>, section 1.4).
+fn refuse_wal(path: &Path) -> Result<(), Error> {
+    if path.is_symlink() && !path.exists() {
+        let to = std::fs::read_link(path).unwrap_or_default();
+        return Err(Error::Nowhere { path: path.to_owned(), to });
+    }
+    let wal = schema::beside(path, "-wal");
+    match std::fs::metadata(&wal) {
+        Ok(file) if file.len() > 0 => Err(Error::Orphan { path: path.to_owned(), wal }),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn discard(made: &Path) -> Result<(), Error> {

@@ -67,6 +67,8 @@ fn names_the_file(error: &Error) -> bool {
         | Error::TargetTaken { .. }
         | Error::UnknownUnit(_)
         | Error::Orphan { .. }
+        | Error::Gone { .. }
+        | Error::Nowhere { .. }
         | Error::Exists(_)
         | Error::Read(_)
         | Error::Scrubbed { .. }

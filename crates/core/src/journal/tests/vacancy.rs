@@ -39,7 +39,51 @@ async fn the_write_ahead_log_of_another_journal_is_not_played_into_a_new_one() {
     let wal = schema::beside(&place.path, "-wal");
     assert!(std::fs::metadata(&wal).unwrap().len() > 0, "it is left as it is");
     std::fs::remove_file(wal).unwrap();
-    open(&place).close();
+    Vacancy::claim(&place.path).unwrap().discard().unwrap();
+}
+
+#[tokio::test]
+async fn no_journal_begins_where_another_one_was() {
+    let place = place();
+    let journal = open(&place);
+    journal.submit(vec![page(&["a", "b"])]).await.unwrap();
+    journal.close();
+    let elsewhere = place.path.with_extension("elsewhere");
+    std::fs::rename(&place.path, &elsewhere).unwrap();
+    let begin = || Journal::open(&place.path, &setup("ins_a"), Arc::new(SystemClock));
+    for refused in [begin().unwrap_err(), Reader::open(&place.path).unwrap_err()] {
+        let Error::Gone { entries, lock, .. } = refused else { panic!("{refused:?}") };
+        assert_eq!((entries, lock), (3, schema::beside(&place.path, ".lock")));
+    }
+    assert!(!place.path.exists());
+    // To build it anew is the way out, and it does not matter how often that is tried.
+    for _ in 0..2 {
+        Vacancy::claim(&place.path).unwrap().discard().unwrap();
+    }
+    assert!(matches!(begin().unwrap_err(), Error::Gone { .. }));
+    // It came back; or somebody wants another one here.
+    std::fs::rename(&elsewhere, &place.path).unwrap();
+    begin().unwrap().close();
+    std::fs::remove_file(&place.path).unwrap();
+    std::fs::remove_file(schema::beside(&place.path, ".lock")).unwrap();
+    begin().unwrap().close();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_nothing_is_no_free_place() {
+    let place = place();
+    let to = place.path.with_extension("unmounted");
+    std::os::unix::fs::symlink(&to, &place.path).unwrap();
+    for refused in [
+        Journal::open(&place.path, &setup("ins_a"), Arc::new(SystemClock)).unwrap_err(),
+        Reader::open(&place.path).unwrap_err(),
+        Vacancy::claim(&place.path).unwrap_err(),
+    ] {
+        let Error::Nowhere { to: found, .. } = refused else { panic!("{refused:?}") };
+        assert_eq!(found, to);
+    }
+    assert!(place.path.is_symlink() && !to.exists());
 }
 
 #[tokio::test]
