@@ -61,7 +61,7 @@ async fn propose(
         &databases.ids,
         &prefixes(),
         is_id,
-        Some(SAMPLE),
+        SAMPLE,
     )
     .await?;
     Ok(proposals
@@ -94,7 +94,7 @@ pub(crate) async fn left_in_target(
     let known = id_search::known_to(knowledge);
     let mut left = 0;
     let target = databases.target.as_ref();
-    id_search::search(target, &schema, &prefixes(), &known, None, &mut |sighting| {
+    id_search::search(target, &schema, &prefixes(), knowledge, &known, &mut |sighting| {
         if !records.leaves(&sighting.table, &sighting.column) {
             left += 1;
         }

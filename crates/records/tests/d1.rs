@@ -219,6 +219,7 @@ async fn a_table_of_a_hundred_columns_fits_every_limit() {
         left.push((sighting.column, sighting.id));
         ControlFlow::Continue(())
     };
-    search(target.as_ref(), &schema, &prefixes, &known, None, &mut see).await.unwrap();
+    let journal = plan.journal.as_ref();
+    search(target.as_ref(), &schema, &prefixes, journal, &known, &mut see).await.unwrap();
     assert_eq!(left, [("a_rather_long_name_99".to_owned(), "user_1".to_owned())]);
 }

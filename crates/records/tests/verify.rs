@@ -117,8 +117,10 @@ async fn an_id_of_the_source_left_in_the_target_is_found_anywhere() {
             seen.push((s.table, s.column, s.key, s.whole));
             ControlFlow::Continue(())
         };
-        let searched =
-            search(database.as_ref(), &schema, &prefixes(), &known, None, &mut see).await.unwrap();
+        let journal = world.journal.as_ref();
+        let prefixes = prefixes();
+        let searched = search(database.as_ref(), &schema, &prefixes, journal, &known, &mut see);
+        let searched = searched.await.unwrap();
         assert_eq!(searched.unchecked, Vec::<String>::new());
         assert_eq!(seen.len(), expected, "{seen:?}");
         world.target(
@@ -130,6 +132,74 @@ async fn an_id_of_the_source_left_in_the_target_is_found_anywhere() {
     seen.sort();
     assert_eq!(seen[0], ("posts".into(), "body".into(), "3".into(), false));
     assert_eq!(seen[2], ("users".into(), "name".into(), "rowid 2".into(), true));
+}
+
+/// More rows than one question goes through, ids in every place that is odd, each told once.
+#[tokio::test]
+async fn an_id_left_in_a_large_table_is_found_once_whatever_it_stands_in() {
+    let world = world();
+    world.target(
+        "CREATE TABLE log (a INTEGER, b TEXT, who TEXT COLLATE NOCASE, what, PRIMARY KEY (a, b))
+            WITHOUT ROWID;
+         WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<260000)
+         INSERT INTO log SELECT i/7, 'k'||i, 'user_a2', 'user_b2' FROM c;
+         CREATE TABLE heap (who TEXT);
+         WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<260000)
+         INSERT INTO heap SELECT 'user_nobody'||i FROM c;
+         UPDATE log SET who = 'user_a' WHERE b = 'k1';
+         UPDATE log SET who = 'USER_A' WHERE b = 'k2';
+         UPDATE log SET who = 'user_a', what = cast('user_b' AS blob) WHERE b = 'k249999';
+         UPDATE log SET what = 'user_a' || char(0) || 'x' WHERE b = 'k250000';
+         UPDATE log SET what = 'user_a2' || char(0) || 'user_b' WHERE b = 'k250001';
+         UPDATE log SET what = x'ff757365725f61' WHERE b = 'k259999';
+         UPDATE log SET what = 'user_a, user_b', who = 'user_b' WHERE b = 'k260000';
+         UPDATE log SET what = 'user_aaaa' WHERE b = 'k5';
+         UPDATE log SET what = 'user_' WHERE b = 'k6';
+         UPDATE heap SET who = 'user_b' WHERE rowid % 100 = 0;",
+    );
+    let database = world.reader("target.sqlite");
+    let all = Selection { tables: None, exclude: Vec::new() };
+    let schema = schema::read(database.as_ref(), &all).await.unwrap();
+    let journal = world.journal.as_ref();
+    let known = known_to(journal);
+    let mut seen = Vec::new();
+    let mut heap = 0;
+    let mut see = |s: Sighting| {
+        if s.table == "heap" {
+            heap += 1;
+        } else {
+            seen.push((s.key, s.column, s.id, s.whole));
+        }
+        ControlFlow::Continue(())
+    };
+    let searched =
+        search(database.as_ref(), &schema, &prefixes(), journal, &known, &mut see).await.unwrap();
+    assert_eq!((searched.tables, heap), (4, 2600));
+    seen.sort();
+    let expected = [
+        ("(0, 'k1')", "who", "user_a", true),
+        ("(35714, 'k249999')", "what", "user_b", true),
+        ("(35714, 'k249999')", "who", "user_a", true),
+        ("(35714, 'k250000')", "what", "user_a", false),
+        ("(35714, 'k250001')", "what", "user_b", false),
+        ("(37142, 'k259999')", "what", "user_a", false),
+        ("(37142, 'k260000')", "what", "user_a", false),
+        ("(37142, 'k260000')", "what", "user_b", false),
+        ("(37142, 'k260000')", "who", "user_b", true),
+    ];
+    let expected = expected
+        .map(|(key, column, id, whole)| (key.to_owned(), column.to_owned(), id.to_owned(), whole));
+    assert_eq!(seen, expected);
+
+    // Enough is enough.
+    let mut heard = 0;
+    let mut first = |_: Sighting| {
+        heard += 1;
+        ControlFlow::Break(())
+    };
+    let _part =
+        search(database.as_ref(), &schema, &prefixes(), journal, &known, &mut first).await.unwrap();
+    assert_eq!(heard, 1);
 }
 
 #[tokio::test]
@@ -146,7 +216,7 @@ async fn undeclared_columns_are_proposed_and_foreign_keys_follow() {
     );
     let known = known_to(world.journal.as_ref());
     let proposals =
-        propose(database.as_ref(), &schema, &ids, &prefixes(), &known, None).await.unwrap();
+        propose(database.as_ref(), &schema, &ids, &prefixes(), &known, usize::MAX).await.unwrap();
     assert_eq!(proposals.len(), 1);
     assert_eq!((proposals[0].column.as_str(), proposals[0].inside), ("meta", 20));
 

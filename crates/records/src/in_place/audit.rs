@@ -64,6 +64,6 @@ pub async fn left(
             }
         }
     };
-    id_search::search(database, schema, prefixes, &is_id, None, &mut hear).await?;
+    id_search::search(database, schema, prefixes, knowledge, &is_id, &mut hear).await?;
     trouble.map_or(Ok(()), Err)
 }

@@ -25,7 +25,7 @@ use crate::value::Value;
 /// Accounts that are asked about at once.
 const ACCOUNTS: usize = 10_000;
 /// Rows that are read at once, and those of them with a long document.
-const ROWS: (usize, usize) = (2_000, 50);
+const ROWS: (usize, usize) = (8_000, 50);
 /// A document of more bytes is long.
 const SHORT: usize = 4_096;
 
