@@ -5,7 +5,8 @@ use insta::Settings;
 
 /// What stands for what. Order matters: the more specific first.
 const FILTERS: [(&str, &str); 9] = [
-    (r"(?:/private)?/(?:tmp|var/folders)/[^\s'\x22:,)\]]*/([A-Za-z._-]+)", "[folder]/$1"),
+    // Wherever TMPDIR lies: a folder of tempfile's, and what is in it.
+    (r"/[^\s'\x22:,)\]]*/\.tmp[A-Za-z0-9]{6}/(?:[^\s'\x22:,)\]]*/)?([A-Za-z._-]+)", "[folder]/$1"),
     (r"(?:127\.0\.0\.1|localhost):\d+", "[address]"),
     (r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})?", "[time]"),
     (r"\b(?:process|pid|PID) \d+", "process [pid]"),
@@ -32,7 +33,7 @@ mod tests {
         super::settings().bind(|| {
             insta::assert_snapshot!(
                 "running since 2026-11-23T06:12:00.123Z as process 4711, 93.4/s, 1 min 20 s left\n\
-                 journal /tmp/.tmpAbC/work/suite.journal at http://127.0.0.1:40123/v1",
+                 journal /tmp/a.b/.tmpAbC0d9/work/suite.journal at http://127.0.0.1:40123/v1",
                 @r"
             running since [time] as process [pid], [rate], [duration]left
             journal [folder]/suite.journal at http://[address]/v1

@@ -242,8 +242,8 @@ pub fn tell(lives: &[(Trial, Ended)]) -> u64 {
 /// When any of them went wrong, with all that did.
 pub async fn run_all(trials: Vec<Trial>) -> Vec<(Trial, Ended)> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    // A life is half waiting.
-    let room = Arc::new(Semaphore::new(cores * 2));
+    // A life is mostly waiting.
+    let room = Arc::new(Semaphore::new(cores * 4));
     let mut lives = JoinSet::new();
     let mut names = BTreeMap::new();
     for (number, trial) in trials.iter().cloned().enumerate() {
