@@ -112,6 +112,13 @@ impl Chunk {
         params
     }
 
+    /// The same, of a chunk that is not needed any more.
+    pub(crate) fn into_params(self) -> Vec<String> {
+        let mut params = vec![self.json];
+        params.extend(self.more);
+        params
+    }
+
     fn empty(start: usize) -> Self {
         Self {
             json: "[".to_owned(),
@@ -185,7 +192,7 @@ mod tests {
         let blob: Vec<u8> = (0..250_000u32).map(|n| (n % 251) as u8).collect();
         let rows = vec![
             vec![Value::Integer(1), Value::Null, Value::text("a")],
-            vec![Value::Integer(2), Value::Blob(blob.clone()), Value::Text(blob)],
+            vec![Value::Integer(2), Value::Blob(blob.clone().into()), Value::Text(blob.into())],
             vec![Value::Integer(3), Value::Null, Value::text("b")],
         ];
         let chunks = chunks(rows.iter(), 150_000);
@@ -249,8 +256,10 @@ mod tests {
             .prop_map(Value::Real),
             any::<String>().prop_map(Value::text),
             "[a-c\\x00;'\"\\\\\n\r]{0,12}".prop_map(Value::text),
-            proptest::collection::vec(any::<u8>(), 0..40).prop_map(Value::Text),
-            proptest::collection::vec(any::<u8>(), 0..40).prop_map(Value::Blob),
+            proptest::collection::vec(any::<u8>(), 0..40)
+                .prop_map(|bytes| Value::Text(bytes.into())),
+            proptest::collection::vec(any::<u8>(), 0..40)
+                .prop_map(|bytes| Value::Blob(bytes.into())),
         ]
     }
 

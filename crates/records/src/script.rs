@@ -90,7 +90,7 @@ impl Writer {
     pub(crate) fn insert<'a>(
         &mut self,
         form: &Form,
-        rows: impl IntoIterator<Item = &'a Vec<Value>>,
+        rows: impl IntoIterator<Item = &'a [Value]>,
     ) -> Result<(), Halt> {
         // OR ABORT wins over an `ON CONFLICT REPLACE` of the schema, which would overwrite.
         let head = format!(
@@ -166,9 +166,9 @@ mod tests {
             .map(|n| {
                 let content = match n % 5 {
                     0 => Value::text("it's; a\nline\0".repeat(3)),
-                    1 => Value::Blob(vec![0, 255, 7]),
+                    1 => Value::Blob(vec![0, 255, 7].into()),
                     2 => Value::Real(f64::from(n) / 3.0),
-                    3 => Value::Text(vec![0xff, b'a']),
+                    3 => Value::Text(vec![0xff, b'a'].into()),
                     _ => Value::Null,
                 };
                 vec![Value::Integer(i64::MIN + i64::from(n)), content]
@@ -176,7 +176,7 @@ mod tests {
             .collect();
         assert!(rows.iter().all(|row| fits(row)));
         let mut writer = Writer::new().unwrap();
-        writer.insert(&form(), &rows).unwrap();
+        writer.insert(&form(), rows.iter().map(Vec::as_slice)).unwrap();
         let script = writer.finish().unwrap();
         let (sum, length, statements) =
             (script.md5().to_owned(), script.length(), script.statements());
@@ -198,8 +198,8 @@ mod tests {
                         rusqlite::types::ValueRef::Null => Value::Null,
                         rusqlite::types::ValueRef::Integer(number) => Value::Integer(number),
                         rusqlite::types::ValueRef::Real(number) => Value::Real(number),
-                        rusqlite::types::ValueRef::Text(bytes) => Value::Text(bytes.to_vec()),
-                        rusqlite::types::ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+                        rusqlite::types::ValueRef::Text(bytes) => Value::Text(bytes.into()),
+                        rusqlite::types::ValueRef::Blob(bytes) => Value::Blob(bytes.into()),
                     })
                 };
                 Ok(vec![value(0)?, value(1)?])
@@ -214,13 +214,13 @@ mod tests {
     fn a_row_too_long_for_a_statement_is_told_apart() {
         assert!(fits(&[Value::text("a".repeat(30_000))]));
         assert!(!fits(&[Value::text("a".repeat(60_000))]));
-        assert!(!fits(&[Value::Blob(vec![0; 1_000_000])]));
+        assert!(!fits(&[Value::Blob(vec![0; 1_000_000].into())]));
     }
 
     #[test]
     fn no_rows_are_no_statement() {
         let mut writer = Writer::new().unwrap();
-        writer.insert(&form(), &[]).unwrap();
+        writer.insert(&form(), []).unwrap();
         assert_eq!(writer.finish().unwrap().length(), 0);
     }
 }

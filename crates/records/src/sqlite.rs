@@ -220,8 +220,8 @@ fn read_all(connection: &mut Connection, queries: &[Select]) -> rusqlite::Result
                     ValueRef::Null => Value::Null,
                     ValueRef::Integer(number) => Value::Integer(number),
                     ValueRef::Real(number) => Value::Real(number),
-                    ValueRef::Text(bytes) => Value::Text(bytes.to_vec()),
-                    ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+                    ValueRef::Text(bytes) => Value::Text(bytes.into()),
+                    ValueRef::Blob(bytes) => Value::Blob(bytes.into()),
                 });
             }
             rows.push(values);

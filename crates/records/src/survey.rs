@@ -8,6 +8,7 @@
 mod alike;
 mod displace;
 mod left_out;
+mod lots;
 mod parents;
 mod past;
 mod removed;
@@ -17,7 +18,7 @@ mod yielded;
 pub(crate) use displace::KEY_TAKEN;
 pub(crate) use past::Past;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rehome_core::{Halt, Kind, Knowledge, Stage};
@@ -30,8 +31,8 @@ use crate::rekey::{self, Moves, Shifts};
 use crate::resolve::{Resolution, Resolved, resolve};
 use crate::rewrite::{Mention, mentions};
 use crate::span::{SPAN, SpanData};
-use crate::target_rows::{Existing, existing};
-use crate::value::Value;
+use crate::target_rows::{Existing, existing_beside};
+use crate::value::{Row, Value};
 
 /// What should become of a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,15 +85,15 @@ impl Fate {
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
     /// As it stands in the source.
-    pub(crate) source: Vec<Value>,
+    pub(crate) source: Row,
     /// As it is to be in the target.
-    pub(crate) row: Vec<Value>,
+    pub(crate) row: Row,
     /// As it can be written now: with a reference empty whose row is not there yet.
-    pub(crate) now: Vec<Value>,
+    pub(crate) now: Row,
     /// Its key in the target.
     pub(crate) key: Vec<Value>,
     /// Whom it names.
-    pub(crate) mentions: Vec<Mention>,
+    pub(crate) mentions: Arc<[Mention]>,
     /// What should become of it.
     pub(crate) fate: Fate,
     /// The parent table for which it must be completed later, when `now` differs from `row`.
@@ -103,27 +104,34 @@ pub(crate) struct Planned {
 
 impl Planned {
     /// A row of the source, as `row` in the target.
-    pub(crate) fn of(form: &Form, source: Vec<Value>, row: Vec<Value>, fate: Fate) -> Self {
-        Self {
-            key: pick(&row, &form.key),
-            now: row.clone(),
-            mentions: mentions(form, &source),
-            row,
-            source,
-            fate,
-            open: None,
-            was_open: false,
-        }
+    pub(crate) fn of(form: &Form, source: Row, row: Vec<Value>, fate: Fate) -> Self {
+        let mentions = mentions(form, &source).into();
+        Self::naming(form, source, mentions, row, fate)
+    }
+
+    /// The same, knowing whom it names.
+    fn naming(
+        form: &Form,
+        source: Row,
+        mentions: Arc<[Mention]>,
+        row: Vec<Value>,
+        fate: Fate,
+    ) -> Self {
+        let key = pick(&row, &form.key);
+        let row = Row::from(row);
+        let now = Row::clone(&row);
+        Self { source, row, now, key, mentions, fate, open: None, was_open: false }
     }
 
     /// A row of ours in the target that the source has no more.
     pub(crate) fn of_ours(key: Vec<Value>, row: Vec<Value>, fate: Fate) -> Self {
+        let row = Row::from(row);
         Self {
-            source: Vec::new(),
-            now: row.clone(),
+            source: Row::default(),
+            now: Row::clone(&row),
             row,
             key,
-            mentions: Vec::new(),
+            mentions: Arc::default(),
             fate,
             open: None,
             was_open: false,
@@ -136,10 +144,10 @@ impl Planned {
         match self.fate {
             Fate::Insert | Fate::Update { .. } | Fate::Displace { .. } | Fate::Gone => None,
             Fate::Remove { earlier } => {
-                Some(Self { now: earlier, fate: Fate::Equal { ours: true }, ..self })
+                Some(Self { now: earlier.into(), fate: Fate::Equal { ours: true }, ..self })
             }
             Fate::Complete { earlier } => Some(Self {
-                now: earlier,
+                now: earlier.into(),
                 fate: Fate::Equal { ours: true },
                 open: self.open.or_else(|| self.was_open.then(String::new)),
                 ..self
@@ -157,7 +165,7 @@ impl Planned {
 #[derive(Clone)]
 pub(crate) struct Draft {
     pub(crate) form: Form,
-    pub(crate) rows: Vec<(Vec<Value>, Vec<Mention>)>,
+    pub(crate) rows: Vec<(Row, Arc<[Mention]>)>,
     pub(crate) resolved: Resolved,
 }
 
@@ -188,16 +196,17 @@ impl Surveyor {
     pub(crate) async fn draft(&self, span: &SpanData) -> Result<Draft, Halt> {
         let form = span.form(&self.layout)?.clone();
         let mut answers = self.source.select(vec![span.rows(&form)?]).await?;
-        let rows: Vec<_> = answers
+        let rows: Vec<(Row, Arc<[Mention]>)> = answers
             .pop()
             .unwrap_or_default()
             .into_iter()
             .map(|row| {
                 let named = mentions(&form, &row);
-                (row, named)
+                (row.into(), named.into())
             })
             .collect();
-        let all: Vec<Mention> = rows.iter().flat_map(|(_, named)| named.iter().cloned()).collect();
+        let all: HashSet<&Mention> = rows.iter().flat_map(|(_, named)| named.iter()).collect();
+        let all: Vec<Mention> = all.into_iter().cloned().collect();
         let resolved = self.resolve(all).await?;
         Ok(Draft { form, rows, resolved })
     }
@@ -214,28 +223,26 @@ impl Surveyor {
         for (source, named) in rows {
             let row = resolved.rewrite(&form, &source);
             let fate = self.unmapped(&named, &resolved, purpose)?.unwrap_or(Fate::Insert);
-            planned.push(Planned {
-                key: pick(&row, &form.key),
-                now: row.clone(),
-                row,
-                source,
-                mentions: named,
-                fate,
-                open: None,
-                was_open: false,
-            });
+            planned.push(Planned::naming(&form, source, named, row, fate));
         }
         // Only those that may be written are looked up, under their new ids.
         let numbers: Vec<usize> = (0..planned.len())
             .filter(|n| planned.get(*n).is_some_and(|p| p.fate == Fate::Insert))
             .collect();
         let rows: Vec<_> =
-            numbers.iter().filter_map(|n| planned.get(*n).map(|p| p.row.clone())).collect();
+            numbers.iter().filter_map(|n| planned.get(*n).map(|p| Row::clone(&p.row))).collect();
         if rows.is_empty() {
             planned.extend(self.removed(&form, &planned, past, purpose).await?);
             return Ok(planned);
         }
-        let found = existing(self.target.as_ref(), &form, &rows).await?;
+        let mut lots = match purpose {
+            Purpose::Plan => Vec::new(),
+            Purpose::Import => self.parent_lots(&form, &planned, &numbers).await?,
+        };
+        let target = self.target.as_ref();
+        let first = lots::ask_first(&mut lots, target.limits().parameter);
+        let (found, parents) = existing_beside(target, &form, &rows, first).await?;
+        lots::hear(&mut lots, parents);
         let found = renumber(found, &numbers);
         self.compare(&form, &mut planned, &found, past).await?;
         match purpose {
@@ -244,7 +251,7 @@ impl Surveyor {
                 self.sizes(&form, &mut planned);
             }
             Purpose::Import => {
-                self.parents(&form, &mut planned, &found).await?;
+                self.parents(&form, &mut planned, &found, lots).await?;
                 self.sizes(&form, &mut planned);
                 reconsider_open(&mut planned, &found, past);
             }
@@ -340,7 +347,7 @@ impl Surveyor {
             plan.was_open = past.was_open(&plan.key);
             let same = found.same_key.get(&number);
             let rivals = found.same_unique.get(&number);
-            if same == Some(&plan.row) {
+            if same.is_some_and(|same| *same == *plan.row) {
                 plan.fate = Fate::Equal { ours: past.is_ours(&plan.key) };
                 continue;
             }
@@ -389,7 +396,7 @@ fn reconsider_open(planned: &mut [Planned], found: &Existing, past: &Past) {
         let Some(there) = found.same_key.get(&number) else {
             continue;
         };
-        if plan.open.is_some() && *there == plan.now && past.is_ours(&plan.key) {
+        if plan.open.is_some() && *there == *plan.now && past.is_ours(&plan.key) {
             plan.fate = Fate::Equal { ours: true };
         }
     }

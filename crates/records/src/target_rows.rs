@@ -1,6 +1,6 @@
 //! What the target already holds of a span's rows, asked by key, in one request.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rehome_core::Halt;
 
@@ -21,19 +21,30 @@ pub(crate) struct Existing {
 }
 
 enum Asked {
-    Key,
-    Unique,
-    Parent(usize),
+    Key(Vec<usize>),
+    Unique(Vec<usize>),
+    Parent(usize, Vec<Vec<usize>>),
 }
 
 /// Asks about all `rows` (as they are to be in the target).
-pub(crate) async fn existing(
+pub(crate) async fn existing<R: AsRef<[Value]> + Sync>(
     target: &dyn ReadDatabase,
     form: &Form,
-    rows: &[Vec<Value>],
+    rows: &[R],
 ) -> Result<Existing, Halt> {
+    Ok(existing_beside(target, form, rows, Vec::new()).await?.0)
+}
+
+/// The same, with other questions in the same request, and their answers.
+pub(crate) async fn existing_beside<R: AsRef<[Value]> + Sync>(
+    target: &dyn ReadDatabase,
+    form: &Form,
+    rows: &[R],
+    others: Vec<Select>,
+) -> Result<(Existing, Vec<Rows>), Halt> {
     let limit = target.limits().parameter;
-    let mut queries = Vec::new();
+    let mut queries = others;
+    let beside = queries.len();
     let mut asked = Vec::new();
     let everything = |prefix: &str| -> Vec<String> {
         std::iter::once("j.key".to_owned())
@@ -42,10 +53,10 @@ pub(crate) async fn existing(
     };
     let table = form.target_table();
 
-    let keys: Vec<_> = rows.iter().map(|row| pick(row, &form.key)).collect();
+    let keys: Vec<_> = rows.iter().map(|row| pick(row.as_ref(), &form.key)).collect();
     for chunk in chunks(keys.iter(), limit) {
         let on = chunk.matches("t", &form.target_key());
-        asked.push((Asked::Key, (chunk.rows.start..chunk.rows.end).collect()));
+        asked.push(Asked::Key((chunk.rows.start..chunk.rows.end).collect()));
         queries.push(
             Select::new(
                 everything("t"),
@@ -54,10 +65,12 @@ pub(crate) async fn existing(
             .with(chunk.json),
         );
     }
+    drop(keys);
     for unique in &form.unique {
         // The values, then the key: a row is not its own rival.
         let (numbers, parts): (Vec<usize>, Vec<Vec<Value>>) = rows
             .iter()
+            .map(AsRef::as_ref)
             .enumerate()
             .map(|(number, row)| (number, pick(row, unique), pick(row, &form.key)))
             .filter(|(_, values, _)| !values.iter().any(Value::is_null))
@@ -72,7 +85,7 @@ pub(crate) async fn existing(
                 .map(|(index, name)| format!("t.{name} = {}", chunk.column(unique.len() + index)))
                 .collect();
             let range = numbers.get(chunk.rows.clone()).unwrap_or_default().to_vec();
-            asked.push((Asked::Unique, range));
+            asked.push(Asked::Unique(range));
             queries.push(
                 Select::new(
                     everything("t"),
@@ -87,39 +100,42 @@ pub(crate) async fn existing(
         }
     }
     for (index, parent) in form.parents.iter().enumerate() {
-        for (numbers, query) in missing_parents(parent, rows, &parent.columns, limit) {
-            asked.push((Asked::Parent(index), numbers));
+        for (who, query) in missing_parents(parent, rows, &parent.columns, limit) {
+            asked.push(Asked::Parent(index, who));
             queries.push(query);
         }
     }
 
-    let answers = target.select(queries).await?;
+    let mut answers = target.select(queries).await?;
+    let others = answers.drain(..beside.min(answers.len())).collect();
     let mut found =
         Existing { no_parent: vec![HashSet::new(); form.parents.len()], ..Existing::default() };
-    for ((what, numbers), answer) in asked.into_iter().zip(answers) {
-        for mut row in answer {
-            let Some(number) = take_number(&mut row, &numbers) else {
-                continue;
-            };
-            match what {
-                Asked::Key => {
-                    found.same_key.insert(number, row);
+    for (what, answer) in asked.into_iter().zip(answers) {
+        match what {
+            Asked::Key(numbers) => {
+                for mut row in answer {
+                    if let Some(number) = take_number(&mut row, &numbers) {
+                        found.same_key.insert(number, row);
+                    }
                 }
-                Asked::Unique => {
+            }
+            Asked::Unique(numbers) => {
+                for mut row in answer {
+                    let Some(number) = take_number(&mut row, &numbers) else { continue };
                     let rivals = found.same_unique.entry(number).or_default();
                     if !rivals.contains(&row) {
                         rivals.push(row);
                     }
                 }
-                Asked::Parent(index) => {
-                    if let Some(set) = found.no_parent.get_mut(index) {
-                        set.insert(number);
-                    }
+            }
+            Asked::Parent(index, who) => {
+                if let Some(set) = found.no_parent.get_mut(index) {
+                    set.extend(without_parent(&who, answer));
                 }
             }
         }
     }
-    Ok(found)
+    Ok((found, others))
 }
 
 /// The target's rows under these keys, in their order.
@@ -159,24 +175,33 @@ pub(crate) async fn under_keys(
     Ok(found)
 }
 
-/// Questions for the rows whose parent does not exist; each with the numbers of the rows that
-/// its answers count in. Every distinct reference is asked about once per row that has it.
-pub(crate) fn missing_parents(
+/// Questions for the references whose parent does not exist, each distinct one asked about once;
+/// with the rows that have it, for [`without_parent`].
+pub(crate) fn missing_parents<R: AsRef<[Value]>>(
     parent: &ParentAt,
-    rows: &[Vec<Value>],
+    rows: &[R],
     columns: &[usize],
     limit: usize,
-) -> Vec<(Vec<usize>, Select)> {
+) -> Vec<(Vec<Vec<usize>>, Select)> {
     if parent.parent_columns.len() != columns.len() || columns.is_empty() {
         return Vec::new();
     }
-    // A foreign key with a NULL in it refers to nothing.
-    let (numbers, references): (Vec<usize>, Vec<Vec<Value>>) = rows
-        .iter()
-        .enumerate()
-        .map(|(number, row)| (number, pick(row, columns)))
-        .filter(|(_, reference)| !reference.iter().any(Value::is_null))
-        .unzip();
+    let mut places: HashMap<Vec<Value>, usize> = HashMap::new();
+    let mut references: Vec<Vec<Value>> = Vec::new();
+    let mut who: Vec<Vec<usize>> = Vec::new();
+    for (number, row) in rows.iter().enumerate() {
+        let reference = pick(row.as_ref(), columns);
+        // A foreign key with a NULL in it refers to nothing.
+        if reference.iter().any(Value::is_null) {
+            continue;
+        }
+        let place = *places.entry(reference).or_insert_with_key(|reference| {
+            references.push(reference.clone());
+            who.push(Vec::new());
+            who.len() - 1
+        });
+        who.get_mut(place).into_iter().for_each(|who| who.push(number));
+    }
     chunks(references.iter(), limit)
         .into_iter()
         .map(|chunk| {
@@ -188,10 +213,16 @@ pub(crate) fn missing_parents(
                     quote_name(&parent.table)
                 ),
             );
-            let range = numbers.get(chunk.rows.clone()).unwrap_or_default().to_vec();
+            let range = who.get(chunk.rows.clone()).unwrap_or_default().to_vec();
             (range, query.with(chunk.json))
         })
         .collect()
+}
+
+/// The rows of which an answer to [`missing_parents`] says that their parent is not there.
+pub(crate) fn without_parent(who: &[Vec<usize>], answer: Rows) -> impl Iterator<Item = usize> {
+    let place = |row: Vec<Value>| usize::try_from(row.first()?.as_integer()?).ok();
+    answer.into_iter().filter_map(place).filter_map(|place| who.get(place)).flatten().copied()
 }
 
 /// The number of the row that an answer's first value (`j.key`) stands for; the value is removed.

@@ -12,10 +12,12 @@
 //! form* feeds a hash and is different for any two values that are not the same.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-/// A value with its storage class.
+/// A value with its storage class. A copy shares its content: a row is there as the source has it,
+/// as the target is to have it, and by its key.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// SQL NULL.
@@ -25,10 +27,13 @@ pub enum Value {
     /// A double; may be infinite, never NaN (SQLite stores NaN as NULL).
     Real(f64),
     /// Text as its bytes, valid UTF-8 or not.
-    Text(Vec<u8>),
+    Text(Arc<[u8]>),
     /// Bytes.
-    Blob(Vec<u8>),
+    Blob(Arc<[u8]>),
 }
+
+/// A row that is held at several places at once. A span is many of them.
+pub(crate) type Row = Arc<[Value]>;
 
 impl PartialEq for Value {
     /// See [`Value::same`].
@@ -64,7 +69,7 @@ fn real_bits(number: f64) -> u64 {
 impl Value {
     /// Text from a string.
     pub fn text(text: impl Into<String>) -> Self {
-        Self::Text(text.into().into_bytes())
+        Self::Text(text.into().into_bytes().into())
     }
 
     /// Whether both are the same value of the same storage class, reals by their bits (but for
@@ -103,7 +108,7 @@ impl Value {
     }
 
     /// Roughly how many bytes SQLite needs for it; exact for text and blobs.
-    pub const fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         match self {
             Self::Null => 1,
             Self::Integer(_) | Self::Real(_) => 9,
@@ -188,8 +193,8 @@ impl Value {
                     return Err(wrong());
                 };
                 match tag.as_str() {
-                    "x" => unhex(body).map(Self::Blob),
-                    "t" => unhex(body).map(Self::Text),
+                    "x" => unhex(body).map(|bytes| Self::Blob(bytes.into())),
+                    "t" => unhex(body).map(|bytes| Self::Text(bytes.into())),
                     "r" => body.parse().ok().map(Self::Real),
                     _ => None,
                 }

@@ -27,7 +27,7 @@ use crate::span::{SpanData, SpanSize, SpanSource};
 use crate::survey::{Past, Purpose, Surveyor, differing, show_key};
 use crate::target_rows::under_keys;
 use crate::undo::Undoable;
-use crate::value::{Value, hex};
+use crate::value::{Row, Value, hex};
 use written::Written;
 
 /// One row that is not as it should be.
@@ -256,7 +256,7 @@ impl RowAudit {
         }
         let (form, resolved) = (&draft.form, &draft.resolved);
         let mut report = SpanReport { table: span.table.clone(), ..SpanReport::default() };
-        let mut expected: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
+        let mut expected: Vec<(Row, Vec<Value>)> = Vec::new();
         let mut waiting: Vec<(Vec<Value>, String, String)> = Vec::new();
         for (source, named) in &draft.rows {
             report.rows += 1;
@@ -264,7 +264,7 @@ impl RowAudit {
             let left_out = named.iter().any(|one| *resolved.of(one) == Resolution::TakenOut);
             match (unmapped, self.surveyor.policy.unmapped) {
                 (None, _) | (Some(_), Unmapped::Keep) => {
-                    expected.push((source.clone(), resolved.rewrite(form, source)));
+                    expected.push((Row::clone(source), resolved.rewrite(form, source)));
                 }
                 (Some(_), Unmapped::Skip) => report.skipped += 1,
                 (Some(_), Unmapped::Hold) if left_out => report.skipped += 1,
@@ -352,7 +352,7 @@ impl RowAudit {
     async fn yielding(
         &self,
         form: &Form,
-        sources: &[Vec<Value>],
+        sources: &[Row],
         expected: &[Vec<Value>],
         there: &[Option<Vec<Value>>],
     ) -> Result<Vec<usize>, Halt> {
@@ -380,7 +380,7 @@ impl RowAudit {
     }
 
     /// Which of these rows of the source refer to one that is left out, and are so themselves.
-    async fn left_out(&self, form: &Form, rows: &[Vec<Value>]) -> Result<BTreeSet<usize>, Halt> {
+    async fn left_out(&self, form: &Form, rows: &[Row]) -> Result<BTreeSet<usize>, Halt> {
         let mut found = BTreeSet::new();
         if rows.is_empty() {
             return Ok(found);

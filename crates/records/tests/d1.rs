@@ -33,8 +33,8 @@ async fn every_value_is_read_and_written_exactly() {
         Value::Real(f64::NEG_INFINITY),
         Value::Real(5e-324),
         Value::text("a\0b; '\"\\n\n\u{1F600}"),
-        Value::Text(b"bad \xc3\x28".to_vec()),
-        Value::Blob(vec![]),
+        Value::Text(b"bad \xc3\x28".to_vec().into()),
+        Value::Blob(vec![].into()),
         Value::Blob((0..=255).collect()),
     ];
     for (id, value) in values.iter().enumerate() {
@@ -69,7 +69,7 @@ async fn every_value_is_read_and_written_exactly() {
         .await
         .unwrap();
     assert_eq!(rows[0], values.map(|value| vec![value]));
-    assert_eq!(rows[1][0], [Value::Integer(500), Value::Blob(large)]);
+    assert_eq!(rows[1][0], [Value::Integer(500), Value::Blob(large.into())]);
     assert_eq!(rows[2], [[Value::Integer(2)]]);
 }
 

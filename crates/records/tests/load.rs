@@ -207,7 +207,7 @@ async fn a_refused_file_leaves_nothing_and_its_rows_go_by_requests() {
     for uuid in [SOURCE, TARGET] {
         cloud.d1.execute_sql(uuid, table).unwrap();
     }
-    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
         INSERT INTO notes SELECT i, 'note ' || i FROM n";
     cloud.d1.execute_sql(SOURCE, rows).unwrap();
     let plan = Move::new(&cloud, &[]).await;
@@ -216,7 +216,7 @@ async fn a_refused_file_leaves_nothing_and_its_rows_go_by_requests() {
     assert_eq!(units.len(), 3);
 
     let prepared = worker.prepare(&units, Pass::Final).await.unwrap();
-    cloud.d1.execute_sql(TARGET, "INSERT INTO notes VALUES (20000, 'theirs')").unwrap();
+    cloud.d1.execute_sql(TARGET, "INSERT INTO notes VALUES (40000, 'theirs')").unwrap();
     let (mut due, mut payloads) = (Vec::new(), Vec::new());
     for (mut unit, prepared) in units.into_iter().zip(prepared) {
         let Prepared::Effect { intent, payload } = prepared else { panic!("nothing to write") };
@@ -236,8 +236,8 @@ async fn a_refused_file_leaves_nothing_and_its_rows_go_by_requests() {
 
     let hit = |unit: &Unit| {
         let span = SpanData::of(unit).unwrap();
-        span.hi.first().and_then(serde_json::Value::as_i64).is_some_and(|hi| hi >= 20_000)
-            && span.lo.is_none_or(|lo| lo.first().unwrap().as_i64().unwrap() < 20_000)
+        span.hi.first().and_then(serde_json::Value::as_i64).is_some_and(|hi| hi >= 40_000)
+            && span.lo.is_none_or(|lo| lo.first().unwrap().as_i64().unwrap() < 40_000)
     };
     let conflicts: Vec<_> =
         due.iter().filter(|unit| hit(unit)).map(|unit| unit.source_key.clone()).collect();
@@ -245,5 +245,5 @@ async fn a_refused_file_leaves_nothing_and_its_rows_go_by_requests() {
     let failed: Vec<_> = ends.iter().filter(|(_, end)| *end != "done").collect();
     assert_eq!(failed, [(&conflicts[0], &"row_conflict".to_owned())]);
     assert_eq!(imports(&cloud), 3, "no second file");
-    assert_eq!(target(&cloud)["tables"]["notes"]["inserted"], 29_999);
+    assert_eq!(target(&cloud)["tables"]["notes"]["inserted"], 59_999);
 }

@@ -13,15 +13,18 @@ use std::time::Duration;
 
 use rehome_core::RemoteTrouble;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
+use super::exact::Cell;
 use super::transport::Reply;
 use crate::database::Refusal;
 
 /// The answer to one statement.
 #[derive(Debug, Default)]
 pub(super) struct QueryResult {
-    /// Rows of JSON values.
-    pub(super) rows: Vec<Vec<serde_json::Value>>,
+    /// Its rows, each cell read where it stands: an answer of some megabytes is never a tree of
+    /// JSON values as well.
+    pub(super) rows: Vec<Vec<Cell>>,
     /// `meta.changes`.
     pub(super) changes: u64,
     /// `meta.duration`: how long the SQL took. Nothing where it is not told.
@@ -43,14 +46,20 @@ pub(super) enum Trouble {
     Lost { reason: String },
 }
 
-#[derive(Deserialize)]
+/// What is around every result, whatever that is.
+#[derive(Default, Deserialize)]
 struct Envelope {
     #[serde(default)]
     success: bool,
     #[serde(default)]
-    result: serde_json::Value,
-    #[serde(default)]
     errors: Option<Vec<ApiError>>,
+}
+
+/// The result of a call that went well.
+#[derive(Deserialize)]
+struct Content<T> {
+    #[serde(default)]
+    result: T,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +83,7 @@ struct RawResult {
 #[derive(Deserialize)]
 struct RawRows {
     #[serde(default)]
-    rows: Vec<Vec<serde_json::Value>>,
+    rows: Vec<Vec<Cell>>,
 }
 
 #[derive(Deserialize)]
@@ -88,15 +97,12 @@ struct Meta {
 
 /// The `result` of a plain call.
 pub(super) fn document(reply: Reply) -> Result<serde_json::Value, Trouble> {
-    envelope(reply).map(|envelope| envelope.result)
+    content(&successful(reply)?)
 }
 
 /// The results of a batch, one per statement.
 pub(super) fn results(reply: Reply) -> Result<Vec<QueryResult>, Trouble> {
-    let envelope = envelope(reply)?;
-    let raw: Vec<RawResult> = serde_json::from_value(envelope.result).map_err(|error| {
-        Trouble::Lost { reason: format!("an answer that is not D1's: {error}") }
-    })?;
+    let raw: Vec<RawResult> = content(&successful(reply)?)?;
     raw.into_iter()
         .map(|result| {
             if result.success == Some(false) {
@@ -121,7 +127,15 @@ pub(super) fn results(reply: Reply) -> Result<Vec<QueryResult>, Trouble> {
         .collect()
 }
 
-fn envelope(reply: Reply) -> Result<Envelope, Trouble> {
+fn content<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Trouble> {
+    match serde_json::from_slice::<Content<T>>(body) {
+        Ok(content) => Ok(content.result),
+        Err(error) => Err(Trouble::Lost { reason: format!("an answer that is not D1's: {error}") }),
+    }
+}
+
+/// The body of an answer that tells of success.
+fn successful(reply: Reply) -> Result<Vec<u8>, Trouble> {
     let (status, body, retry_after) = match reply {
         Reply::Answered { status, body, retry_after } => (status, body, retry_after),
         Reply::NotSent { reason } => {
@@ -132,19 +146,14 @@ fn envelope(reply: Reply) -> Result<Envelope, Trouble> {
     let parsed = serde_json::from_slice::<Envelope>(&body);
     if (200..300).contains(&status) {
         return match parsed {
-            Ok(envelope) if envelope.success => Ok(envelope),
+            Ok(envelope) if envelope.success => Ok(body),
             Ok(envelope) => Err(failed(status, &envelope, retry_after)),
             Err(error) => Err(Trouble::Lost {
                 reason: format!("an answer that cannot be read (status {status}): {error}"),
             }),
         };
     }
-    let envelope = parsed.unwrap_or(Envelope {
-        success: false,
-        result: serde_json::Value::Null,
-        errors: None,
-    });
-    Err(failed(status, &envelope, retry_after))
+    Err(failed(status, &parsed.unwrap_or_default(), retry_after))
 }
 
 /// Words of the store's machinery, which say that the statement may have run. Some of them read as

@@ -8,6 +8,11 @@
 //! A string may not be larger than 2,000,000 bytes, so a value of more than 900,000 announces
 //! its length only (`X`, `T`) and is fetched in pieces.
 
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
 use super::answer::QueryResult;
 use crate::database::{Select, Statement};
 use crate::value::{Value, unhex};
@@ -21,7 +26,84 @@ const COLUMNS: usize = 100;
 #[derive(Debug, PartialEq)]
 pub(super) enum Cell {
     Whole(Value),
-    Large { text: bool, bytes: usize },
+    Large {
+        text: bool,
+        bytes: usize,
+    },
+    /// Anything that was not asked for in this way.
+    Odd,
+}
+
+impl Cell {
+    /// The cell that this string writes.
+    fn of(text: &str) -> Self {
+        let mut letters = text.chars();
+        let tag = letters.next();
+        let body = letters.as_str();
+        let cell = match tag {
+            Some('i') => body.parse().ok().map(|n| Self::Whole(Value::Integer(n))),
+            Some('r') => body.parse().ok().map(|n| Self::Whole(Value::Real(n))),
+            Some('x') => unhex(body).map(|bytes| Self::Whole(Value::Blob(bytes.into()))),
+            Some('t') => unhex(body).map(|bytes| Self::Whole(Value::Text(bytes.into()))),
+            Some(large @ ('X' | 'T')) => {
+                body.parse().ok().map(|bytes| Self::Large { text: large == 'T', bytes })
+            }
+            Some(_) | None => None,
+        };
+        cell.unwrap_or(Self::Odd)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cell {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reading)
+    }
+}
+
+/// Reads a cell out of JSON. What is no string and not null is passed over: the answer to a
+/// statement that writes may hold anything.
+struct Reading;
+
+impl<'de> Visitor<'de> for Reading {
+    type Value = Cell;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Cell, E> {
+        Ok(Cell::Whole(Value::Null))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Cell, E> {
+        Ok(Cell::of(text))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Cell, E> {
+        Ok(Cell::Odd)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Cell, E> {
+        Ok(Cell::Odd)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Cell, E> {
+        Ok(Cell::Odd)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Cell, E> {
+        Ok(Cell::Odd)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Cell, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Cell::Odd)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Cell, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Cell::Odd)
+    }
 }
 
 fn tagged(c: &str) -> String {
@@ -55,54 +137,26 @@ pub(super) fn statements(query: &Select) -> Vec<Statement> {
         .collect()
 }
 
-/// The cells of the answers to [`statements`].
+/// The rows of the answers to [`statements`].
 pub(super) fn cells(query: &Select, parts: Vec<QueryResult>) -> Result<Vec<Vec<Cell>>, String> {
-    let mut rows: Vec<Vec<Cell>> = Vec::new();
-    for (number, part) in parts.into_iter().enumerate() {
-        if number > 0 && part.rows.len() != rows.len() {
+    let mut parts = parts.into_iter().map(|part| part.rows);
+    let mut rows = parts.next().unwrap_or_default();
+    for part in parts {
+        if part.len() != rows.len() {
             return Err("two answers of one request differ in their rows".to_owned());
         }
-        for (index, raw) in part.rows.iter().enumerate() {
-            if number == 0 {
-                rows.push(Vec::with_capacity(query.columns.len()));
-            }
-            let Some(row) = rows.get_mut(index) else {
-                continue;
-            };
-            for value in raw {
-                row.push(decode(value)?);
-            }
+        for (row, more) in rows.iter_mut().zip(part) {
+            row.extend(more);
         }
     }
-    match rows.iter().find(|row| row.len() != query.columns.len()) {
-        Some(row) => Err(format!("{} values for {} columns", row.len(), query.columns.len())),
-        None => Ok(rows),
+    let columns = query.columns.len();
+    if let Some(row) = rows.iter().find(|row| row.len() != columns) {
+        return Err(format!("{} values for {columns} columns", row.len()));
     }
-}
-
-fn decode(raw: &serde_json::Value) -> Result<Cell, String> {
-    let text = match raw {
-        serde_json::Value::Null => return Ok(Cell::Whole(Value::Null)),
-        serde_json::Value::String(text) => text,
-        serde_json::Value::Bool(_)
-        | serde_json::Value::Number(_)
-        | serde_json::Value::Array(_)
-        | serde_json::Value::Object(_) => return Err("a value that is not a string".to_owned()),
-    };
-    let mut letters = text.chars();
-    let tag = letters.next();
-    let body = letters.as_str();
-    let cell = match tag {
-        Some('i') => body.parse().ok().map(|n| Cell::Whole(Value::Integer(n))),
-        Some('r') => body.parse().ok().map(|n| Cell::Whole(Value::Real(n))),
-        Some('x') => unhex(body).map(|bytes| Cell::Whole(Value::Blob(bytes))),
-        Some('t') => unhex(body).map(|bytes| Cell::Whole(Value::Text(bytes))),
-        Some(large @ ('X' | 'T')) => {
-            body.parse().ok().map(|bytes| Cell::Large { text: large == 'T', bytes })
-        }
-        Some(_) | None => None,
-    };
-    cell.ok_or_else(|| "a value without its storage class".to_owned())
+    if rows.iter().flatten().any(|cell| *cell == Cell::Odd) {
+        return Err("a value without its storage class".to_owned());
+    }
+    Ok(rows)
 }
 
 /// A piece of one large value: of the `row`th row, of one column, from byte `offset` on.
@@ -111,7 +165,7 @@ pub(super) fn piece(query: &Select, row: usize, column: usize, offset: usize) ->
     Statement {
         // The offset skips rows of one span only, whose number is bounded.
         sql: format!(
-            "SELECT hex(substr(v, {}, {WHOLE})) FROM \
+            "SELECT 'x'||hex(substr(v, {}, {WHOLE})) FROM \
              (SELECT cast({expression} as blob) AS v {} ) LIMIT 1 OFFSET {row}",
             offset + 1,
             query.rest
@@ -121,12 +175,12 @@ pub(super) fn piece(query: &Select, row: usize, column: usize, offset: usize) ->
 }
 
 /// The bytes that [`piece`] asked for.
-pub(super) fn decode_piece(results: &[QueryResult]) -> Result<Vec<u8>, String> {
-    results
-        .first()
-        .and_then(|result| result.rows.first())
-        .and_then(|row| row.first())
-        .and_then(serde_json::Value::as_str)
-        .and_then(unhex)
-        .ok_or_else(|| "a piece of a value that is not hexadecimal".to_owned())
+pub(super) fn decode_piece(results: Vec<QueryResult>) -> Result<Arc<[u8]>, String> {
+    let cell = results.into_iter().next().and_then(|result| result.rows.into_iter().next());
+    match cell.and_then(|row| row.into_iter().next()) {
+        Some(Cell::Whole(Value::Blob(bytes))) => Ok(bytes),
+        Some(Cell::Whole(_) | Cell::Large { .. } | Cell::Odd) | None => {
+            Err("a piece of a value that is none".to_owned())
+        }
+    }
 }

@@ -41,6 +41,7 @@ use crate::script::Script;
 use crate::value::Value;
 use answer::{QueryResult, Trouble};
 pub use api::{API_URL, Api, LOCAL_EXPLORER_URL};
+use exact::Cell;
 use portion::Portion;
 use transport::Transport;
 
@@ -51,9 +52,9 @@ pub(crate) fn hostile(status: u16, body: &[u8]) -> bool {
     let results = answer::results(reply());
     let understood = answer::document(reply()).is_ok() | results.is_ok();
     if let Ok(results) = results {
-        drop(exact::decode_piece(&results));
         drop(exact::cells(&Select::new(["a", "b"], "FROM t"), results));
     }
+    drop(answer::results(reply()).map(exact::decode_piece));
     understood
 }
 
@@ -288,11 +289,12 @@ impl Client {
                 let mut values = Vec::with_capacity(row.len());
                 for (column, cell) in row.into_iter().enumerate() {
                     values.push(match cell {
-                        exact::Cell::Whole(value) => value,
-                        exact::Cell::Large { text, bytes } => {
-                            let content = self.large(query, index, column, bytes).await?;
+                        Cell::Whole(value) => value,
+                        Cell::Large { text, bytes } => {
+                            let content = self.large(query, index, column, bytes).await?.into();
                             if text { Value::Text(content) } else { Value::Blob(content) }
                         }
+                        Cell::Odd => return Err(self.protocol("an odd value".to_owned())),
                     });
                 }
                 rows.push(values);
@@ -315,7 +317,7 @@ impl Client {
             let piece = [exact::piece(query, row, column, content.len())];
             let results =
                 self.retried(|| self.send(&piece)).await.map_err(|trouble| self.halt(trouble))?;
-            let piece = exact::decode_piece(&results).map_err(|message| self.protocol(message))?;
+            let piece = exact::decode_piece(results).map_err(|message| self.protocol(message))?;
             if piece.is_empty() {
                 return Err(self.changed());
             }

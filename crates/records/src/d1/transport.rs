@@ -199,7 +199,9 @@ async fn read(mut response: reqwest::Response) -> Reply {
     if response.content_length().is_some_and(|length| length > LARGEST_ANSWER as u64) {
         return Reply::Lost { reason: too_long() };
     }
-    let mut body = Vec::new();
+    // Grown piece by piece, an answer of some megabytes would be there twice for a moment.
+    let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok());
+    let mut body = Vec::with_capacity(announced.unwrap_or(0).min(LARGEST_ANSWER / 8));
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST_ANSWER => {

@@ -57,7 +57,7 @@ pub(super) async fn apply(target: &dyn WriteDatabase, payload: Payload) -> (Outc
         return (stopped, false);
     }
     let blocks: Vec<Block> =
-        isolation.refused.iter().flat_map(|refused| refused.row.blocks.iter().cloned()).collect();
+        isolation.refused.iter().flat_map(|one| summary::blocks(&one.row.mentions)).collect();
     let refused: Vec<_> = isolation
         .refused
         .into_iter()

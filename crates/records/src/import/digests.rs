@@ -129,7 +129,7 @@ mod tests {
             vec![Value::Integer(1)],
             vec![Value::Real(1.0)],
             vec![Value::text("1")],
-            vec![Value::Blob(b"1".to_vec())],
+            vec![Value::Blob(b"1".to_vec().into())],
             vec![Value::Null],
             vec![Value::text("1"), Value::Null],
             vec![Value::text(""), Value::text("1")],

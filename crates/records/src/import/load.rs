@@ -30,10 +30,10 @@ use crate::database::{Written, guard};
 use crate::script::{Script, Writer, fits};
 use crate::span::SpanData;
 
-/// So many spans share a file at most. With spans of 12,500 rows these are 400,000 rows and about
-/// 50 MB, which D1 does in a minute or so (66,000 rows a second were measured on its engine), and
+/// So many spans share a file at most. With spans of 27,000 rows these are 430,000 rows and about
+/// 55 MB, which D1 does in a minute or so (66,000 rows a second were measured on its engine), and
 /// what is known of those spans meanwhile takes some megabytes of memory.
-const SPANS: usize = 32;
+const SPANS: usize = 16;
 
 /// How long a batch that is not full waits for more spans, while others are still found.
 const LINGER: Duration = Duration::from_secs(30);
@@ -129,7 +129,7 @@ fn append(writer: &mut Writer, payload: &Payload) -> Result<(), Halt> {
         "EXISTS (SELECT 1 FROM sqlite_master AS m WHERE m.type = 'trigger' \
          AND m.tbl_name = {table} COLLATE NOCASE)"
     )))?;
-    writer.insert(form, rows.iter().map(|row| &row.row))?;
+    writer.insert(form, rows.iter().map(|row| &*row.row))?;
     if let Some(counter) = super::statements::counter(form) {
         writer.push(&counter.sql)?;
     }

@@ -48,7 +48,7 @@ use crate::policy::RowPolicy;
 use crate::rekey::Apart;
 use crate::span::{SPAN, SpanData, key_to_json};
 use crate::survey::{Fate, Past, Planned, Surveyor};
-use crate::value::Value;
+use crate::value::{Row, Value};
 use digests::{RowDigest, pack};
 use placed::Placed;
 use statements::{Ours, Way, WriteRow};
@@ -330,8 +330,6 @@ fn writes(planned: &[Planned]) -> Vec<WriteRow> {
                 | Fate::Yields { .. }
                 | Fate::Failed { .. } => return None,
             };
-            let mut blocks = Vec::new();
-            summary::block(plan, &mut blocks);
             let ours = match &plan.fate {
                 Fate::Complete { earlier } | Fate::Remove { earlier } => {
                     Some(Ours { digest: RowDigest::of(earlier), open: plan.was_open })
@@ -346,7 +344,13 @@ fn writes(planned: &[Planned]) -> Vec<WriteRow> {
                 | Fate::Yields { .. }
                 | Fate::Failed { .. } => None,
             };
-            Some(WriteRow { key: plan.key.clone(), row: plan.now.clone(), way, blocks, ours })
+            Some(WriteRow {
+                key: plan.key.clone(),
+                row: Row::clone(&plan.now),
+                way,
+                mentions: Arc::clone(&plan.mentions),
+                ours,
+            })
         })
         .collect()
 }

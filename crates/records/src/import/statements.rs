@@ -7,16 +7,16 @@
 //! does not hold rolls the whole back.
 
 use std::collections::HashSet;
-
-use rehome_core::Block;
+use std::sync::Arc;
 
 use super::digests::RowDigest;
 use crate::database::{Limits, Statement, guard, quote_name};
 use crate::json_rows::{Chunk, chunks};
 use crate::layout::{Form, pick};
 use crate::quiet::quietly;
+use crate::rewrite::Mention;
 use crate::undo::from_referrers;
-use crate::value::Value;
+use crate::value::{Row, Value};
 
 /// One row to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,11 +24,11 @@ pub(crate) struct WriteRow {
     /// Its key.
     pub(crate) key: Vec<Value>,
     /// Its values.
-    pub(crate) row: Vec<Value>,
+    pub(crate) row: Row,
     /// How it comes in.
     pub(crate) way: Way,
     /// Whom it names, and who is not complete without it.
-    pub(crate) blocks: Vec<Block>,
+    pub(crate) mentions: Arc<[Mention]>,
     /// What stands there of ours already.
     pub(crate) ours: Option<Ours>,
 }
@@ -62,8 +62,8 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
     let mut changing: Vec<&Vec<Value>> = Vec::new();
     let mut going: Vec<&Vec<Value>> = Vec::new();
     let mut seen: HashSet<&Vec<Value>> = HashSet::new();
-    let mut updated: Vec<&Vec<Value>> = Vec::new();
-    let mut inserted: Vec<&Vec<Value>> = Vec::new();
+    let mut updated: Vec<&[Value]> = Vec::new();
+    let mut inserted: Vec<&[Value]> = Vec::new();
     for row in rows {
         match &row.way {
             Way::Insert => inserted.push(&row.row),
@@ -107,16 +107,14 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
     }
     for chunk in chunks(inserted, limit) {
         let values: Vec<_> = (0..form.target.len()).map(|column| chunk.column(column)).collect();
-        out.push(with(
-            // OR ABORT wins over an `ON CONFLICT REPLACE` of the schema, which would overwrite.
-            format!(
-                "INSERT OR ABORT INTO {} ({}) SELECT {} FROM json_each(?1) AS j",
-                form.target_table(),
-                form.target.join(", "),
-                values.join(", ")
-            ),
-            &chunk,
-        ));
+        // OR ABORT wins over an `ON CONFLICT REPLACE` of the schema, which would overwrite.
+        let sql = format!(
+            "INSERT OR ABORT INTO {} ({}) SELECT {} FROM json_each(?1) AS j",
+            form.target_table(),
+            form.target.join(", "),
+            values.join(", ")
+        );
+        out.push(Statement { sql, params: chunk.into_params() });
     }
     out.extend(counter(form));
     let stays = |row: &&WriteRow| !matches!(row.way, Way::Remove(_));

@@ -9,7 +9,7 @@ use super::digests::{Digests, RowDigest, Written, pack, unpack};
 use super::intent::KeySet;
 use super::statements::Ours;
 use crate::layout::Form;
-use crate::rewrite::unreadable;
+use crate::rewrite::{Mention, unreadable};
 use crate::span::SPAN;
 use crate::survey::{Fate, Past, Planned, show_key};
 use crate::value::Value;
@@ -136,7 +136,7 @@ pub(crate) fn done(
             Fate::Skipped | Fate::Yields { .. } => data.skipped += 1,
             Fate::Failed { code, message } => {
                 failed.push(Failed { code, message: message.clone() });
-                block(plan, &mut blocks);
+                blocks.extend(self::blocks(&plan.mentions));
             }
             Fate::Held { code, kind, key, scope, stage } => {
                 let wait = Wait {
@@ -149,7 +149,7 @@ pub(crate) fn done(
                     example: Some(format!("{} {}", form.target_table, show_key(&plan.key))),
                 };
                 count(&mut waits, wait);
-                block(plan, &mut blocks);
+                blocks.extend(self::blocks(&plan.mentions));
             }
         }
         if let (Some(parent), true) = (&plan.open, comes(plan)) {
@@ -166,7 +166,7 @@ pub(crate) fn done(
                     example: Some(format!("{} {}", form.target_table, show_key(&plan.key))),
                 },
             );
-            block(plan, &mut blocks);
+            blocks.extend(self::blocks(&plan.mentions));
         }
     }
     // What was ours is so until it is gone: also rows that the source has no more, and those that
@@ -206,10 +206,9 @@ fn count(waits: &mut BTreeMap<(String, Option<String>, Option<String>), Wait>, w
     waits.entry(name).or_insert(wait).parts += 1;
 }
 
-pub(crate) fn block(plan: &Planned, blocks: &mut Vec<Block>) {
-    blocks.extend(
-        plan.mentions.iter().map(|(kind, key)| Block { kind: kind.clone(), key: key.clone() }),
-    );
+/// Whoever a row names that is not there is not complete.
+pub(crate) fn blocks(mentions: &[Mention]) -> impl Iterator<Item = Block> + '_ {
+    mentions.iter().map(|(kind, key)| Block { kind: kind.clone(), key: key.clone() })
 }
 
 /// A failure wins over a wait: a person is needed either way, and what waits is found again then.

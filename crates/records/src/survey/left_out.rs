@@ -12,7 +12,7 @@ use rehome_core::Halt;
 use super::{Fate, Purpose, Surveyor};
 use crate::database::Select;
 use crate::json_rows::chunks;
-use crate::layout::{Form, Keying, ParentAt, pick};
+use crate::layout::{Form, ParentAt, pick};
 use crate::policy::{OnConflict, Unmapped};
 use crate::resolve::resolve;
 use crate::rewrite::mentions;
@@ -78,7 +78,7 @@ impl Surveyor {
     pub(crate) async fn left_out(
         &self,
         parent: &ParentAt,
-        rows: &[Vec<Value>],
+        rows: &[impl AsRef<[Value]> + Sync],
         purpose: Purpose,
     ) -> Result<BTreeSet<usize>, Halt> {
         let some_are = self.policy.unmapped != Unmapped::Keep
@@ -87,17 +87,14 @@ impl Surveyor {
             return Ok(BTreeSet::new());
         }
         let mut way = Way::default();
-        let asked: Vec<Option<usize>> = rows.iter().map(|row| way.ask(parent, row, None)).collect();
+        let asked: Vec<Option<usize>> =
+            rows.iter().map(|row| way.ask(parent, row.as_ref(), None)).collect();
         for _ in 0..GENERATIONS {
             if way.next.is_empty() {
                 break;
             }
             for (parent, wanted) in std::mem::take(&mut way.next).into_values() {
-                let above = self
-                    .layout
-                    .form(&parent.table, Keying::Primary)
-                    .or_else(|| self.layout.form(&parent.table, Keying::Rowid));
-                if let Some(above) = above {
+                if let Some(above) = self.above(parent) {
                     Box::pin(self.one_up(above, parent, wanted, purpose, &mut way)).await?;
                 }
             }

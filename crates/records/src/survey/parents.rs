@@ -8,16 +8,17 @@
 //! parent was left out is left out with it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use rehome_core::{Halt, Stage};
 
-use super::left_out::GENERATIONS;
-use super::strangers::{Reference, held};
+use super::lots::Lot;
+use super::strangers::held;
 use super::{Fate, Planned, Purpose, Surveyor, index_by, show_key};
 use crate::layout::{Form, ParentAt, pick};
 use crate::span::SPAN;
-use crate::target_rows::{Existing, missing_parents, take_number};
-use crate::value::Value;
+use crate::target_rows::{Existing, missing_parents, without_parent};
+use crate::value::{Row, Value};
 
 impl Surveyor {
     pub(super) async fn parents(
@@ -25,11 +26,12 @@ impl Surveyor {
         form: &Form,
         planned: &mut [Planned],
         found: &Existing,
+        lots: Vec<Lot<'_>>,
     ) -> Result<(), Halt> {
         // A row that does not come may leave another one of the batch without its parent, so
         // this goes on until nothing changes. Each round takes at least one row out or settles
         // one reference, so it ends.
-        let strange = self.strange_parents(form, planned, found).await?;
+        let strange = self.strange_parents(form, planned, found, lots).await?;
         let mut settled: HashSet<(usize, usize)> = HashSet::new();
         loop {
             let lost = lost(form, planned, found, &strange, &settled);
@@ -40,13 +42,13 @@ impl Surveyor {
                 let Some(parent) = form.parents.get(index) else {
                     continue;
                 };
-                let rows: Vec<_> = numbers
+                let rows: Vec<Row> = numbers
                     .iter()
-                    .filter_map(|n| planned.get(*n).map(|plan| plan.source.clone()))
+                    .filter_map(|n| planned.get(*n).map(|plan| Row::clone(&plan.source)))
                     .collect();
                 let dangling = self.dangling(form, parent, &rows).await?;
                 // One that leads nowhere leads to nothing that could be left out.
-                let (places, leading): (Vec<usize>, Vec<Vec<Value>>) = rows
+                let (places, leading): (Vec<usize>, Vec<Row>) = rows
                     .into_iter()
                     .enumerate()
                     .filter(|(place, _)| !dangling.contains(place))
@@ -84,7 +86,7 @@ impl Surveyor {
                         plan.fate = Fate::Skipped;
                     } else if parent.circle && parent.nullable {
                         for column in &parent.columns {
-                            if let Some(cell) = plan.now.get_mut(*column) {
+                            if let Some(cell) = Arc::make_mut(&mut plan.now).get_mut(*column) {
                                 *cell = Value::Null;
                             }
                         }
@@ -111,25 +113,23 @@ impl Surveyor {
         form: &Form,
         planned: &[Planned],
         found: &Existing,
+        lots: Vec<Lot<'_>>,
     ) -> Result<Vec<HashSet<usize>>, Halt> {
         let mut strange = vec![HashSet::new(); form.parents.len()];
-        for ((parent, missing), strange) in
-            form.parents.iter().zip(&found.no_parent).zip(&mut strange)
-        {
-            if !parent.carried {
+        for lot in lots {
+            let index = lot.number;
+            let missing = found.no_parent.get(index);
+            let matters = |number: &usize| {
+                planned.get(*number).is_some_and(|plan| plan.fate.writes())
+                    && !missing.is_some_and(|missing| missing.contains(number))
+            };
+            if !lot.who.iter().flatten().any(matters) {
                 continue;
             }
-            let (numbers, references): (Vec<usize>, Vec<Reference>) = planned
-                .iter()
-                .enumerate()
-                .filter(|(number, plan)| plan.fate.writes() && !missing.contains(number))
-                .map(|(number, plan)| {
-                    let of = |row: &[Value]| pick(row, &parent.columns);
-                    (number, (of(&plan.source), of(&plan.row)))
-                })
-                .unzip();
-            let found = self.strangers(parent, &references, Purpose::Import, GENERATIONS).await?;
-            strange.extend(found.iter().filter_map(|place| numbers.get(*place).copied()));
+            let below = self.below_strangers(lot).await?;
+            if let Some(strange) = strange.get_mut(index) {
+                strange.extend(below.into_iter().filter(matters));
+            }
         }
         Ok(strange)
     }
@@ -139,20 +139,18 @@ impl Surveyor {
         &self,
         form: &Form,
         parent: &ParentAt,
-        rows: &[Vec<Value>],
+        rows: &[Row],
     ) -> Result<BTreeSet<usize>, Halt> {
         let mut found = BTreeSet::new();
         if !parent.carried || rows.is_empty() {
             return Ok(found);
         }
         let limit = self.source.limits().parameter;
-        let (numbers, queries): (Vec<_>, Vec<_>) =
+        let (who, queries): (Vec<_>, Vec<_>) =
             missing_parents(parent, rows, &parent.columns, limit).into_iter().unzip();
         tracing::debug!(table = form.table, rows = rows.len(), "rows without a parent");
-        for (numbers, answer) in numbers.into_iter().zip(self.source.select(queries).await?) {
-            for mut row in answer {
-                found.extend(take_number(&mut row, &numbers));
-            }
+        for (who, answer) in who.iter().zip(self.source.select(queries).await?) {
+            found.extend(without_parent(who, answer));
         }
         Ok(found)
     }

@@ -7,13 +7,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use rehome_core::Halt;
 
+use super::lots::{Reference, of_t, under};
 use super::parents::positions;
-use super::strangers::{Reference, of_t, under};
 use super::{Fate, Past, Planned, Purpose, Surveyor};
 use crate::layout::{Form, ParentAt, pick};
 use crate::rewrite::mentions;
 use crate::target_rows::existing;
-use crate::value::Value;
+use crate::value::{Row, Value};
 
 impl Surveyor {
     /// Which of these references (the values in the source) lead to a row that was left out, and
@@ -35,9 +35,9 @@ impl Surveyor {
             }
             numbers.push(number);
         }
-        let asked: Vec<&Reference> = distinct.iter().collect();
         let referred = positions(above, &parent.parent_columns).unwrap_or_default();
-        for lot in self.lots(above, parent, &asked).await? {
+        for lot in self.lots(above, parent, &distinct).await? {
+            let lot = pick(&distinct, &lot);
             let from: Vec<_> = lot.iter().map(|one| one.0.clone()).collect();
             let source = self.source.as_ref();
             let found = under(source, &above.table, parent, &of_t(&above.source), &from).await?;
@@ -47,7 +47,7 @@ impl Surveyor {
             let mut plans = Vec::new();
             for (place, source) in found {
                 let row = resolved.rewrite(above, &source);
-                let plan = Planned::of(above, source, row, Fate::Insert);
+                let plan = Planned::of(above, source.into(), row, Fate::Insert);
                 // One that waits for somebody was not judged yet.
                 if self.unmapped(&plan.mentions, &resolved, purpose)?.is_none() {
                     places.push(place);
@@ -57,7 +57,7 @@ impl Surveyor {
             if plans.is_empty() {
                 continue;
             }
-            let rows: Vec<_> = plans.iter().map(|plan| plan.row.clone()).collect();
+            let rows: Vec<_> = plans.iter().map(|plan| Row::clone(&plan.row)).collect();
             let there = existing(self.target.as_ref(), above, &rows).await?;
             self.compare(above, &mut plans, &there, &Past::default()).await?;
             for (place, plan) in places.into_iter().zip(plans) {
@@ -88,7 +88,7 @@ impl Surveyor {
     pub(crate) async fn left_out_for_others(
         &self,
         form: &Form,
-        sources: Vec<Vec<Value>>,
+        sources: Vec<Row>,
         rows: Vec<Vec<Value>>,
     ) -> Result<BTreeSet<usize>, Halt> {
         if rows.is_empty() {

@@ -1,5 +1,6 @@
 //! What a lane does with the units that it took: asks its worker, and follows each answer.
 
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::time::Instant;
 
 use super::super::perform::{self, Effect, Task};
@@ -112,22 +113,25 @@ impl Lane {
         Ok(())
     }
 
-    /// Gives a task to the performers, hearing them meanwhile: a full channel must not stop the
-    /// feedback that empties it.
+    /// Gives a task to the performers.
     async fn hand_out(&mut self, task: Task) -> Result<(), Halt> {
+        if let Some(permit) = self.room().await? {
+            self.handed.extend(task.iter().map(|effect| effect.unit.id));
+            permit.send(task);
+        }
+        Ok(())
+    }
+
+    /// Waits until the performers take another task, hearing them meanwhile: a full channel must
+    /// not stop the feedback that empties it. `None` when the run stops.
+    pub(super) async fn room(&mut self) -> Result<Option<OwnedPermit<Task>>, Halt> {
         let permit = self.tasks.clone().reserve_owned();
         tokio::pin!(permit);
         loop {
             tokio::select! {
                 biased;
-                () = self.shared.stopping() => return Ok(()),
-                permit = &mut permit => {
-                    if let Ok(permit) = permit {
-                        self.handed.extend(task.iter().map(|effect| effect.unit.id));
-                        permit.send(task);
-                    }
-                    return Ok(());
-                }
+                () = self.shared.stopping() => return Ok(None),
+                permit = &mut permit => return Ok(permit.ok()),
                 Some(feedback) = self.feedback.recv() => self.hear(feedback)?,
             }
         }

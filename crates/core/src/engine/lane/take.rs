@@ -20,6 +20,10 @@ impl Lane {
             self.again.clear();
             return Ok(false);
         }
+        // What could not be handed out yet would only take memory, and grow old.
+        if self.room().await?.is_none() {
+            return Ok(false);
+        }
         for unit in self.waiting.take_ready(&self.shared.reader)? {
             self.again.insert(unit, Instant::now());
         }
