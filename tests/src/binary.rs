@@ -32,7 +32,7 @@ pub fn path() -> &'static Path {
 /// When it does not build.
 pub fn mortal() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("rehome-crash", &["--features", "crash-points"]))
+    PATH.get_or_init(|| build("rehome-crash", &["--features", "rehome-cli/crash-points"]))
 }
 
 fn build(bin: &str, more: &[&str]) -> PathBuf {
@@ -43,7 +43,8 @@ fn build(bin: &str, more: &[&str]) -> PathBuf {
     let target = profile.parent().expect("a profile lives in the target folder");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Blocking::new(cargo)
-        .args(["build", "--quiet", "-p", "rehome-cli", "--bin", bin])
+        // With a test named, cargo takes dependencies as `cargo test --workspace` has built them.
+        .args(["build", "--quiet", "--workspace", "--bin", bin, "--test", "outside"])
         .args(more)
         .args(["--profile", if name == "debug" { "dev" } else { name }])
         .arg("--target-dir")

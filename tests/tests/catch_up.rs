@@ -264,7 +264,7 @@ async fn only_rows_that_both_sides_changed_are_conflicts() {
         stage.rehome(&["run", "--until-quiet", "--json"]).await.expect(3).events().pop().unwrap();
     let failures = stage.rehome(&["failures", "--json"]).await.expect(0).json();
     let codes: Vec<_> = failures.as_array().unwrap().iter().map(|one| &one["code"]).collect();
-    assert_eq!(codes, ["row_conflict"], "{failures}");
+    assert_eq!(codes, ["changed_on_both_sides"], "{failures}");
     assert!(failures[0]["message"].as_str().unwrap().contains("counters 2 "), "{failures}");
     assert_eq!(end["verdict"]["tables"]["badge_images"]["overtaken"], 1, "{end}");
     assert_eq!(number(&target, "SELECT hits FROM counters WHERE id = 1"), 1);

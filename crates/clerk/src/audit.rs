@@ -37,14 +37,19 @@ pub struct Remembered {
     pub profile: Option<Profile>,
     /// What the account was created without.
     pub without: BTreeSet<Attribute>,
+    /// Whether the source has changed the user after the export, and the account was looked at to
+    /// bring it up to date: what it still has otherwise is the target's own change.
+    pub amended: bool,
 }
 
 impl Remembered {
     /// From a unit's data, and from what its creation journaled as done, if anything.
     pub fn from_json(data: &Value, done: Option<&Value>) -> Self {
         let without = done.and_then(|done| done.get("without")).cloned();
+        let journaled = Journaled::from_json(data).ok();
         Self {
-            profile: Journaled::from_json(data).ok().map(|journaled| journaled.profile),
+            amended: journaled.as_ref().is_some_and(|journaled| journaled.base.is_some()),
+            profile: journaled.map(|journaled| journaled.profile),
             without: without
                 .and_then(|without| serde_json::from_value(without).ok())
                 .unwrap_or_default(),
@@ -77,7 +82,8 @@ pub enum Finding {
         /// The source user as an export would hand it over now, when it has changed and its account
         /// can be brought up to date.
         now: Option<Box<Exported>>,
-        /// The two were found equal before.
+        /// The two were found equal before, or the account was brought up to date since: a
+        /// difference that the source does not explain is the target's own change.
         verified: bool,
     },
     /// `+`: an account of the target that no source user is mapped to.
@@ -298,7 +304,6 @@ impl Audit {
     ) -> Finding {
         let Mapped { known, target } = mapped;
         let pair = Pair { source: known.source_key.clone(), target: target.clone() };
-        let verified = known.state.stage == Stage::Verified;
         let Some(account) = accounts.get(target) else {
             return Finding::Missing(pair);
         };
@@ -309,6 +314,7 @@ impl Audit {
         let profile = Profile::of(source);
         let source_changed = remembered.profile.as_ref().is_some_and(|then| *then != profile);
         let origin = known.origin.unwrap_or(Origin::Created);
+        let verified = known.state.stage == Stage::Verified || remembered.amended;
         let expected = Expected {
             external_id: self.policy.external_id.of(&known.source_key, &profile),
             profile,

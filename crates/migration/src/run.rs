@@ -14,6 +14,7 @@ use crate::connect::{Keys, Remotes, Writing};
 use crate::document::{PlanDoc, Severity, Status, Verdict};
 use crate::error::Error;
 use crate::requests::{Counter, Ticking};
+use crate::settle::Again;
 use crate::workers::Workers;
 use crate::{bookmark, downtime, finding, ledger, plan, room, settle, undeclared};
 
@@ -78,6 +79,10 @@ impl RunOptions {
         }
     }
 }
+
+/// A run goes through the whole at most so often for spans that stood still and can go on: what one
+/// pass has written may be what another span waited for.
+const STANDING: u32 = 20;
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -230,21 +235,22 @@ async fn go(
             return Ok(Went { finish, verdict: None, passes, moved: 0 });
         }
         let more = options.passes.more(passes);
+        let again = Again { moved: more, standing: passes < STANDING };
         let reader = Arc::new(journal.reader()?.select(options.selection()));
         let settled = tokio::select! {
             biased;
             () = interrupt.thrown() => {
                 return Ok(Went { finish: Finish::Interrupted, verdict: None, passes, moved: 0 });
             }
-            settled = settle::verify(config, remotes, journal, &reader, watcher, more) => settled?,
+            settled = settle::verify(config, remotes, journal, &reader, watcher, again) => settled?,
         };
-        let (verdict, moved) =
-            settled.map_or((None, 0), |found| (Some(found.verdict), found.moved));
+        let (verdict, moved, released) = settled
+            .map_or((None, 0, 0), |found| (Some(found.verdict), found.moved, found.released));
         let new = match options.passes {
             Passes::CatchUp => 0,
             Passes::UntilQuiet(_) => known(journal)?.saturating_sub(before),
         };
-        if !more || moved + new == 0 {
+        if released == 0 && (!more || moved + new == 0) {
             return Ok(Went { finish, verdict, passes, moved });
         }
     }

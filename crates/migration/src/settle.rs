@@ -34,30 +34,41 @@ const LEFT: usize = 50_000;
 pub(crate) struct Settled {
     /// What was found.
     pub(crate) verdict: Verdict,
-    /// Units of which the source has moved on.
+    /// Units of which the source has moved on, or that stood still and can go on.
     pub(crate) moved: u64,
+    /// Those that stood still and were let go on.
+    pub(crate) released: u64,
 }
 
-/// Compares both sides when there is anything to verify; `None` when there is not. Units of which
-/// the source has moved on are reopened when `reopen` says that another pass follows; else they
-/// stay as they are.
+/// Which units a comparison sends on their way again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Again {
+    /// Those of which the source has moved on.
+    pub(crate) moved: bool,
+    /// Those that stand still and can go on, for whatever reason.
+    pub(crate) standing: bool,
+}
+
+/// Compares both sides when there is anything to verify; `None` when there is not. Units that have
+/// to go again are reopened when `again` says that another pass follows; else they stay as they are.
 pub(crate) async fn verify(
     config: &Config,
     remotes: &Remotes,
     journal: &Arc<Journal>,
     reader: &Arc<Reader>,
     watcher: &Watcher,
-    reopen: bool,
+    again: Again,
 ) -> Result<Option<Settled>, Error> {
     if !anything_to_verify(reader)? {
         return Ok(None);
     }
     let mut verdict = Verdict::default();
+    let mut released = 0;
     let scribe = Scribe {
         journal: Arc::clone(journal),
         reader: Arc::clone(reader),
         watcher: Arc::clone(watcher),
-        reopen,
+        reopen: again.moved,
         moved: Arc::new(AtomicU64::new(0)),
     };
     let mut hear = |found: Vec<UserFinding>| -> BoxFuture<'static, _> {
@@ -91,7 +102,8 @@ pub(crate) async fn verify(
             let lots = lots.into_iter().map(|(lot, first)| (lot, of_lot(first))).collect();
             scribe.record(LOT, lots).await?;
             verify::sum(&mut verdict);
-            return Ok(Some(Settled { verdict, moved: scribe.moved.load(Ordering::Relaxed) }));
+            let moved = scribe.moved.load(Ordering::Relaxed);
+            return Ok(Some(Settled { verdict, moved, released: 0 }));
         }
         let mut hear = |found: Vec<SpanFinding>| -> BoxFuture<'static, _> {
             let verdicts =
@@ -101,20 +113,20 @@ pub(crate) async fn verify(
             Box::pin(async move { scribe.record(SPAN, verdicts).await })
         };
         verify::spans(databases, records, reader, watcher, &mut verdict, &mut hear).await?;
-        let mut again = Vec::new();
-        verify::held(databases, records, reader, &mut |unit, rows| again.push((unit, rows)))
-            .await?;
-        scribe.moved.fetch_add(again.len() as u64, Ordering::Relaxed);
-        if reopen && !again.is_empty() {
-            let changes = again.into_iter().map(|(unit, rows)| {
-                let reason = format!("the source has changed {rows} rows since");
-                Change::reopened(unit, Stage::Exported, reason, None)
-            });
+        let mut could = Vec::new();
+        let mut hear = |unit, reason| could.push((unit, reason));
+        verify::standing(databases, records, reader, &mut hear).await?;
+        scribe.moved.fetch_add(could.len() as u64, Ordering::Relaxed);
+        if again.standing && !could.is_empty() {
+            released = could.len() as u64;
+            let changes = could
+                .into_iter()
+                .map(|(unit, reason)| Change::reopened(unit, Stage::Exported, reason, None));
             journal.submit(changes.collect()).await?;
         }
     }
     verify::sum(&mut verdict);
-    Ok(Some(Settled { verdict, moved: scribe.moved.load(Ordering::Relaxed) }))
+    Ok(Some(Settled { verdict, moved: scribe.moved.load(Ordering::Relaxed), released }))
 }
 
 fn anything_to_verify(reader: &Reader) -> Result<bool, Error> {
@@ -263,7 +275,9 @@ fn of_user(finding: UserFinding) -> Option<Found> {
             let reason = "the source has changed the user since the export".to_owned();
             Some(Found::Moved { to: Stage::Mapped, reason, now })
         }
-        '*' if !explained && !overtaken => {
+        // What only the target has changed is as it should be.
+        '*' if overtaken => Some(Found::Equal),
+        '*' if !explained => {
             Some(Found::Differs(Failure::new("differs", detail).with_hint(advice)))
         }
         '-' => Some(Found::Differs(Failure::new("account_gone", detail).with_hint(advice))),

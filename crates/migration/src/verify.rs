@@ -15,7 +15,7 @@ use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Condition, Exported, Failure, Knowledge, Source as _, Stage, UnitId};
 use rehome_records::span::SPAN;
 use rehome_records::undo::Undoable;
-use rehome_records::verify::{Moved, RowAudit, RowFinding};
+use rehome_records::verify::{Moved, RowAudit, RowFinding, Standing};
 
 use crate::config::{Config, RecordsConfig};
 use crate::connect::{Databases, Remotes};
@@ -259,35 +259,45 @@ pub(crate) async fn spans(
     leftovers(databases, records, &audit, reader, verdict).await
 }
 
-/// Looks at the spans that wait for others, and tells how many rows of each the source has made
-/// ready to be written since. Nothing of them counts as compared.
-pub(crate) async fn held(
+/// Looks at the spans that stand still because of some of their rows, and tells of those that could
+/// go on, with the reason. Nothing of them counts as compared.
+pub(crate) async fn standing(
     databases: &Databases,
     records: &RecordsConfig,
     reader: &Arc<Reader>,
-    tell: &mut (dyn FnMut(UnitId, usize) + Send),
+    tell: &mut (dyn FnMut(UnitId, String) + Send),
 ) -> Result<(), Error> {
     let audit = row_audit(databases, records, reader);
     let mut after = UnitId(0);
     loop {
-        let ids = reader.in_condition(&[Condition::Held], after, 100)?;
+        let ids = reader.in_condition(&[Condition::Held, Condition::Failed], after, 100)?;
         let Some(last) = ids.last() else { return Ok(()) };
         after = *last;
         for id in ids {
             let unit = reader.unit(id)?;
-            if unit.kind == SPAN {
-                let due = audit.due(&unit).await?;
-                if due > 0 {
-                    tell(id, due);
-                }
+            if unit.kind != SPAN {
+                continue;
+            }
+            let Standing { due, failing } = audit.standing(&unit).await?;
+            let told = unit.failure.as_ref().filter(|failure| failure.code != ROWS_DIFFER);
+            if due > 0 {
+                tell(id, format!("{due} rows can be written by now"));
+            } else if let (Some(told), Ok(now)) = (told, failing)
+                && unit.state.condition == Condition::Failed
+                && now.as_ref() != Some(&told.message)
+            {
+                tell(id, "other rows stand in the way by now, or none".to_owned());
             }
         }
     }
 }
 
+/// The code of a span in which rows were found otherwise than they were written.
+const ROWS_DIFFER: &str = "rows_differ";
+
 fn span_failure(first: VerdictLine) -> Failure {
     let detail = first.detail.unwrap_or_else(|| "differs".to_owned());
-    Failure::new("rows_differ", format!("{} row {}: {detail}", first.what, first.key))
+    Failure::new(ROWS_DIFFER, format!("{} row {}: {detail}", first.what, first.key))
         .with_hint("`rehome verify` lists every row; settle it, then `rehome retry`")
 }
 

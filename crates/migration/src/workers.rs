@@ -130,7 +130,8 @@ impl<'a> Workers<'a> {
                             Arc::clone(&databases.layout),
                             config.policy(),
                             SPANS_AT_ONCE,
-                        );
+                        )
+                        .knowing(Arc::new(self.journal.reader()?));
                         workers.push(match self.import_from {
                             Some(rows) => {
                                 Arc::new(LoadSpans::new(spans, rows, Arc::clone(self.watcher)))

@@ -103,6 +103,9 @@ pub struct Form {
     pub parents: Vec<ParentAt>,
     /// Sets of columns that are unique in the target besides the key.
     pub unique: Vec<Vec<usize>>,
+    /// Columns that can be NULL in the target for a moment: nothing forbids it, and no row refers
+    /// to them.
+    pub emptiable: Vec<usize>,
     /// Who refers to this table in the target.
     pub children: Vec<ChildOf>,
     /// The triggers on the target table, in the order of their creation.
@@ -128,6 +131,7 @@ impl Form {
             ids: Vec::new(),
             parents: Vec::new(),
             unique: Vec::new(),
+            emptiable: Vec::new(),
             children: Vec::new(),
             triggers: Vec::new(),
             counter: None,
@@ -389,6 +393,16 @@ impl Context<'_> {
                 }
             }
         }
+        form.emptiable = (0..form.names.len())
+            .filter(|place| !key.contains(place))
+            .filter(|place| !children.iter().any(|child| child.columns.contains(place)))
+            .filter(|place| {
+                form.names.get(*place).and_then(|name| to.column(name)).is_some_and(|column| {
+                    let in_key = |key: &String| key.eq_ignore_ascii_case(&column.name);
+                    !column.not_null && !to.primary_key.iter().any(in_key)
+                })
+            })
+            .collect();
         form.key = key;
         form.ids = ids;
         form.parents = parents;

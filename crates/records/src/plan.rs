@@ -70,7 +70,8 @@ pub async fn plan(
         .map(|table| TablePlan { table: table.name.clone(), ..TablePlan::default() })
         .collect();
     let guess = Some(Arc::default());
-    let surveyor = Surveyor { source, target, knowledge, layout, policy: policy.into(), guess };
+    let policy = policy.into();
+    let surveyor = Surveyor { source, target, knowledge, layout, policy, guess, spans: None };
     for (table, shift) in surveyor.moves().await?.shifts {
         if let Some(plan) = plans.iter_mut().find(|plan| plan.table == table) {
             plan.moved = Some(shift.by);
@@ -110,7 +111,8 @@ pub async fn plan(
                         plan.replace += 1;
                     }
                     // Of rows that an import has written, which a plan knows nothing of.
-                    Fate::Remove { .. } | Fate::Gone => {}
+                    Fate::Remove { .. } | Fate::Gone | Fate::Overtaken | Fate::Overwrite { .. } => {
+                    }
                     Fate::Held { .. } => plan.held += 1,
                     Fate::Skipped | Fate::Yields { .. } => plan.skipped += 1,
                     Fate::Failed { message, .. } => {

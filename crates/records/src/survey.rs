@@ -7,10 +7,13 @@
 
 mod alike;
 mod displace;
+mod handover;
 mod left_out;
 mod lots;
+mod ours;
 mod parents;
 mod past;
+mod recorded;
 mod removed;
 mod strangers;
 mod yielded;
@@ -26,13 +29,17 @@ use tokio::sync::OnceCell;
 
 use crate::database::ReadDatabase;
 use crate::layout::{Form, Layout, TableLayout, pick};
-use crate::policy::{OnConflict, RowPolicy, Unmapped};
+use crate::policy::{RowPolicy, Unmapped};
 use crate::rekey::{self, Moves, Shifts};
 use crate::resolve::{Resolution, Resolved, resolve};
 use crate::rewrite::{Mention, mentions};
 use crate::span::{SPAN, SpanData};
 use crate::target_rows::{Existing, existing_beside};
+use crate::undo::Undoable;
 use crate::value::{Row, Value};
+pub(crate) use handover::Handover;
+pub(crate) use handover::Slot;
+use ours::of_ours;
 
 /// What should become of a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +53,13 @@ pub(crate) enum Fate {
     Complete { earlier: Vec<Value> },
     /// This row is ours, and the source has it no more: it goes.
     Remove { earlier: Vec<Value> },
-    /// It was ours, and neither database has it any more.
+    /// It was ours and is no more: neither database has it, or it is left to the target.
     Gone,
+    /// It is ours, and only the target has changed or removed it since, or that is to count: it
+    /// stays so.
+    Overtaken,
+    /// This row is ours, both sides have changed it since, and the source's is to count.
+    Overwrite { earlier: Vec<Value> },
     /// These rows stand in its way and go.
     Displace { earlier: Vec<Vec<Value>> },
     /// It is there already; `ours` when this migration put it there.
@@ -69,10 +81,12 @@ impl Fate {
             Self::Insert
             | Self::Update { .. }
             | Self::Complete { .. }
+            | Self::Overwrite { .. }
             | Self::Remove { .. }
             | Self::Displace { .. } => true,
             Self::Equal { .. }
             | Self::Gone
+            | Self::Overtaken
             | Self::Held { .. }
             | Self::Skipped
             | Self::Yields { .. }
@@ -100,6 +114,8 @@ pub(crate) struct Planned {
     pub(crate) open: Option<String>,
     /// Whether what is there of it has a reference empty.
     pub(crate) was_open: bool,
+    /// From whom it takes a value that must be unique.
+    pub(crate) handover: Option<Box<Handover>>,
 }
 
 impl Planned {
@@ -120,7 +136,7 @@ impl Planned {
         let key = pick(&row, &form.key);
         let row = Row::from(row);
         let now = Row::clone(&row);
-        Self { source, row, now, key, mentions, fate, open: None, was_open: false }
+        Self { source, row, now, key, mentions, fate, open: None, was_open: false, handover: None }
     }
 
     /// A row of ours in the target that the source has no more.
@@ -135,6 +151,7 @@ impl Planned {
             fate,
             open: None,
             was_open: false,
+            handover: None,
         }
     }
 
@@ -142,7 +159,12 @@ impl Planned {
     /// not there.
     pub(crate) fn there(self) -> Option<Self> {
         match self.fate {
-            Fate::Insert | Fate::Update { .. } | Fate::Displace { .. } | Fate::Gone => None,
+            // One that is to be overwritten is the application's until it is.
+            Fate::Insert
+            | Fate::Update { .. }
+            | Fate::Overwrite { .. }
+            | Fate::Displace { .. }
+            | Fate::Gone => None,
             Fate::Remove { earlier } => {
                 Some(Self { now: earlier.into(), fate: Fate::Equal { ours: true }, ..self })
             }
@@ -153,6 +175,7 @@ impl Planned {
                 ..self
             }),
             Fate::Equal { .. }
+            | Fate::Overtaken
             | Fate::Held { .. }
             | Fate::Skipped
             | Fate::Yields { .. }
@@ -189,6 +212,8 @@ pub(crate) struct Surveyor {
     /// How far keys would move, for those who only look before the journal says so; `None` for
     /// those who write, to whom only the journal's word counts.
     pub(crate) guess: Option<Arc<OnceCell<Shifts>>>,
+    /// What the journal keeps of spans that were written, where there is a journal.
+    pub(crate) spans: Option<Arc<dyn Undoable>>,
 }
 
 impl Surveyor {
@@ -235,6 +260,12 @@ impl Surveyor {
             planned.extend(self.removed(&form, &planned, past, purpose).await?);
             return Ok(planned);
         }
+        let removed = self.removed(&form, &planned, past, purpose).await?;
+        let going: HashSet<Vec<Value>> = removed
+            .iter()
+            .filter(|plan| matches!(plan.fate, Fate::Remove { .. }))
+            .map(|plan| plan.key.clone())
+            .collect();
         let mut lots = match purpose {
             Purpose::Plan => Vec::new(),
             Purpose::Import => self.parent_lots(&form, &planned, &numbers).await?,
@@ -244,7 +275,7 @@ impl Surveyor {
         let (found, parents) = existing_beside(target, &form, &rows, first).await?;
         lots::hear(&mut lots, parents);
         let found = renumber(found, &numbers);
-        self.compare(&form, &mut planned, &found, past).await?;
+        self.compare(&form, &mut planned, &found, past, &going).await?;
         match purpose {
             Purpose::Plan => {
                 self.foretell_parents(&form, &mut planned).await?;
@@ -256,7 +287,8 @@ impl Surveyor {
                 reconsider_open(&mut planned, &found, past);
             }
         }
-        planned.extend(self.removed(&form, &planned, past, purpose).await?);
+        handover::take_turns(&form, &mut planned);
+        planned.extend(removed);
         Ok(planned)
     }
 
@@ -341,29 +373,28 @@ impl Surveyor {
         planned: &mut [Planned],
         found: &Existing,
         past: &Past,
+        going: &HashSet<Vec<Value>>,
     ) -> Result<(), Halt> {
         let mut contested = Vec::new();
         for (number, plan) in planned.iter_mut().enumerate() {
             plan.was_open = past.was_open(&plan.key);
+            // The others were not looked up: what is there of them stays as it is.
+            if plan.fate != Fate::Insert {
+                continue;
+            }
             let same = found.same_key.get(&number);
             let rivals = found.same_unique.get(&number);
             if same.is_some_and(|same| *same == *plan.row) {
                 plan.fate = Fate::Equal { ours: past.is_ours(&plan.key) };
                 continue;
             }
-            if same.is_some() || rivals.is_some() {
+            if let Some(fate) = of_ours(form, plan, same, rivals.is_some(), past) {
+                plan.fate = fate;
+            } else if same.is_some() || rivals.is_some() {
                 contested.push((number, same.cloned(), rivals.cloned().unwrap_or_default()));
-            } else if past.digest(&plan.key).is_some() && form.on_conflict != OnConflict::Replace {
-                plan.fate = Fate::Failed {
-                    code: "row_conflict",
-                    message: format!(
-                        "{} {} was removed from the target after this migration wrote it",
-                        form.target_table,
-                        show_key(&plan.key)
-                    ),
-                };
             }
         }
+        let contested = handover::let_go(form, planned, contested, found, past, going);
         for verdict in self.contested(form, planned, contested, past).await? {
             if let Some(plan) = planned.get_mut(verdict.number) {
                 plan.fate = verdict.fate;

@@ -8,6 +8,7 @@
 //! counterpart. What it cannot see: columns that only the target has, and a row of the
 //! application that happens to stand under the key of a row that is held.
 
+mod standing;
 mod written;
 
 use std::collections::{BTreeSet, HashSet};
@@ -28,6 +29,7 @@ use crate::survey::{Past, Purpose, Surveyor, differing, show_key};
 use crate::target_rows::under_keys;
 use crate::undo::Undoable;
 use crate::value::{Row, Value, hex};
+pub use standing::{Standing, Unknowable};
 use written::Written;
 
 /// One row that is not as it should be.
@@ -150,7 +152,7 @@ impl RowAudit {
     ) -> Self {
         let guess = Some(Arc::default());
         let policy = policy.into();
-        let surveyor = Surveyor { source, target, knowledge, layout, policy, guess };
+        let surveyor = Surveyor { source, target, knowledge, layout, policy, guess, spans: None };
         Self { surveyor, written: None }
     }
 
@@ -159,7 +161,8 @@ impl RowAudit {
     /// ours and was changed, and the databases alone do not tell.
     #[must_use]
     pub fn knowing(self, spans: Arc<dyn Undoable>) -> Self {
-        Self { written: Some(Written::new(spans)), ..self }
+        let written = Some(Written::new(Arc::clone(&spans)));
+        Self { written, surveyor: Surveyor { spans: Some(spans), ..self.surveyor } }
     }
 
     /// Compares every table, in copy order.
@@ -223,18 +226,6 @@ impl RowAudit {
         let past = Past::of(unit, false)?;
         let verified = unit.state.stage == Stage::Verified;
         self.compare(&SpanData::of(unit)?, &past, verified, findings).await
-    }
-
-    /// How many rows of a span that waits for others could be written now: because the source has
-    /// changed them since the rest was written.
-    ///
-    /// # Errors
-    /// When a database or the journal cannot be read.
-    pub async fn due(&self, unit: &Unit) -> Result<usize, Halt> {
-        let draft = self.surveyor.draft(&SpanData::of(unit)?).await?;
-        let past = Past::of(unit, unit.intent_void)?;
-        let planned = self.surveyor.judge(draft, &past, Purpose::Import).await?;
-        Ok(planned.iter().filter(|plan| plan.fate.writes()).count())
     }
 
     async fn compare(
@@ -323,7 +314,7 @@ impl RowAudit {
             let key = || show_key(&pick(row, &form.key));
             if there.as_ref() != Some(row) {
                 match was {
-                    Was::So if verified => {
+                    Was::So if verified || past.overtaken(&pick(row, &form.key)) => {
                         report.overtaken += 1;
                         continue;
                     }

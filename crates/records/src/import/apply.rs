@@ -15,6 +15,7 @@
 use futures::future::BoxFuture;
 use rehome_core::{Block, Outcome};
 
+use super::digests::RowDigest;
 use super::statements::{WriteRow, statements};
 use super::{Payload, summary};
 use crate::database::{Refusal, WriteDatabase, Written, size};
@@ -62,6 +63,7 @@ pub(super) async fn apply(target: &dyn WriteDatabase, payload: Payload) -> (Outc
         .refused
         .into_iter()
         .map(|refused| summary::Refused {
+            meant: RowDigest::of(&refused.row.row),
             key: refused.row.key,
             message: refused.message,
             ours: refused.row.ours,
@@ -112,10 +114,11 @@ async fn send(target: &dyn WriteDatabase, form: &Form, rows: Vec<WriteRow>) -> S
                 wrote = true;
                 rows = rest;
             }
-            // A row of this part may need one of the rest.
-            Written::Refused { refusal: Refusal::Guard | Refusal::ForeignKey, .. }
-                if !rest.is_empty() =>
-            {
+            // A row of this part may need one of the rest, or a value that one of those gives away.
+            Written::Refused {
+                refusal: Refusal::Guard | Refusal::ForeignKey | Refusal::Unique,
+                ..
+            } if !rest.is_empty() => {
                 together = true;
                 rows.append(&mut rest);
             }

@@ -107,6 +107,10 @@ pub struct Intent {
     /// Rows that make room, by this or an earlier intent of the span.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
+    /// Rows of ours as the target's application had made them, which the policy of the table lets
+    /// this intent overwrite. They are kept for a person, and are not given back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overwritten: Vec<Replaced>,
     /// By how much the keys of the span move, when not with their table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<i64>,
@@ -170,6 +174,10 @@ impl Prior {
 
     /// Whether an earlier intent meant to write the row of this key.
     pub(crate) fn covers(&self, key: &Vec<Value>) -> bool {
-        !self.existed.contains(key) && !self.left.contains(key)
+        if self.writes.is_empty() {
+            // Of an earlier version: all that it did not leave.
+            return !self.existed.contains(key) && !self.left.contains(key);
+        }
+        self.writes.contains_key(key)
     }
 }

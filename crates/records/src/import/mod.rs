@@ -47,7 +47,8 @@ use crate::misdirected::misdirected;
 use crate::policy::RowPolicy;
 use crate::rekey::Apart;
 use crate::span::{SPAN, SpanData, key_to_json};
-use crate::survey::{Fate, Past, Planned, Surveyor};
+use crate::survey::{Fate, Handover, Past, Planned, Surveyor};
+use crate::undo::Undoable;
 use crate::value::{Row, Value};
 use digests::{RowDigest, pack};
 use placed::Placed;
@@ -101,11 +102,19 @@ impl ImportSpans {
                 layout,
                 policy: policy.into(),
                 guess: None,
+                spans: None,
             },
             target,
             concurrency: concurrency.max(1),
             attempts: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// The same, asking a journal which rows this migration wrote: a row of ours that has changed
+    /// since is no stranger to the rows below it.
+    #[must_use]
+    pub fn knowing(self, spans: Arc<dyn Undoable>) -> Self {
+        Self { surveyor: Surveyor { spans: Some(spans), ..self.surveyor }, ..self }
     }
 
     fn attempt(&self, unit: &Unit) -> Attempt {
@@ -168,7 +177,7 @@ impl ImportSpans {
         let placed = self.placed(&span, draft, &past).await?;
         let moved = placed.moved();
         let Placed { form, planned, told } = placed;
-        let mut rows = writes(&planned);
+        let mut rows = writes(&planned, &past);
         if form.rekeyed() && form.counter.is_none() {
             // Where a span takes several requests, the largest keys come first, as they do among
             // spans: the target's own next row stands above them.
@@ -225,6 +234,7 @@ impl ImportSpans {
         let mut seen: HashSet<String> =
             replaced.iter().map(|one| json!(one.earlier).to_string()).collect();
         let mut insert = 0;
+        let mut overwritten = Vec::new();
         for plan in planned {
             let earlier: Vec<&Vec<Value>> = match &plan.fate {
                 Fate::Insert => {
@@ -232,6 +242,13 @@ impl ImportSpans {
                     continue;
                 }
                 Fate::Update { earlier } => vec![earlier],
+                Fate::Overwrite { earlier } => {
+                    overwritten.push(Replaced {
+                        key: key_to_json(&plan.key),
+                        earlier: key_to_json(earlier),
+                    });
+                    continue;
+                }
                 Fate::Displace { earlier } => {
                     insert += 1;
                     earlier.iter().collect()
@@ -240,6 +257,7 @@ impl ImportSpans {
                 Fate::Complete { .. }
                 | Fate::Remove { .. }
                 | Fate::Gone
+                | Fate::Overtaken
                 | Fate::Equal { .. }
                 | Fate::Held { .. }
                 | Fate::Skipped
@@ -270,6 +288,7 @@ impl ImportSpans {
             left,
             open,
             replaced,
+            overwritten,
             moved,
             apart,
             writes,
@@ -312,19 +331,20 @@ impl ImportSpans {
     }
 }
 
-fn writes(planned: &[Planned]) -> Vec<WriteRow> {
+fn writes(planned: &[Planned], past: &Past) -> Vec<WriteRow> {
     planned
         .iter()
         .filter_map(|plan| {
             let way = match &plan.fate {
                 Fate::Insert => Way::Insert,
-                Fate::Update { earlier } | Fate::Complete { earlier } => {
-                    Way::Update(earlier.clone())
-                }
+                Fate::Update { earlier }
+                | Fate::Complete { earlier }
+                | Fate::Overwrite { earlier } => Way::Update(earlier.clone()),
                 Fate::Displace { earlier } => Way::Displace(earlier.clone()),
                 Fate::Remove { earlier } => Way::Remove(earlier.clone()),
                 Fate::Equal { .. }
                 | Fate::Gone
+                | Fate::Overtaken
                 | Fate::Held { .. }
                 | Fate::Skipped
                 | Fate::Yields { .. }
@@ -334,11 +354,16 @@ fn writes(planned: &[Planned]) -> Vec<WriteRow> {
                 Fate::Complete { earlier } | Fate::Remove { earlier } => {
                     Some(Ours { digest: RowDigest::of(earlier), open: plan.was_open })
                 }
+                // What was written of it, whatever it is by now.
+                Fate::Overwrite { .. } => {
+                    past.digest(&plan.key).map(|digest| Ours { digest, open: plan.was_open })
+                }
                 Fate::Insert
                 | Fate::Update { .. }
                 | Fate::Displace { .. }
                 | Fate::Equal { .. }
                 | Fate::Gone
+                | Fate::Overtaken
                 | Fate::Held { .. }
                 | Fate::Skipped
                 | Fate::Yields { .. }
@@ -350,6 +375,7 @@ fn writes(planned: &[Planned]) -> Vec<WriteRow> {
                 way,
                 mentions: Arc::clone(&plan.mentions),
                 ours,
+                slot: plan.handover.as_deref().map(Handover::slot),
             })
         })
         .collect()

@@ -60,6 +60,8 @@ pub(crate) fn standing_for(form: &Form, planned: &[Planned]) -> Apart {
         | Fate::Complete { .. }
         | Fate::Remove { .. }
         | Fate::Gone
+        | Fate::Overtaken
+        | Fate::Overwrite { .. }
         | Fate::Displace { .. }
         | Fate::Equal { .. }
         | Fate::Held { .. }

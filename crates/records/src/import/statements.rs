@@ -2,11 +2,12 @@
 //!
 //! In order: foreign keys deferred (never switched off: D1 would then commit violations); a guard
 //! that every row which makes room is still as it was journaled, and that nothing refers to it;
-//! the rows that go; the rows that change in place; the new rows, as JSON through `json_each`;
+//! the rows that go; the rows that change in place, those that give a unique value before those
+//! that take it (see `crate::survey`); the new rows, as JSON through `json_each`;
 //! the counter of AUTOINCREMENT; and at the end guards that all of them are there and that none refers to nothing. A guard that
 //! does not hold rolls the whole back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::digests::RowDigest;
@@ -15,6 +16,7 @@ use crate::json_rows::{Chunk, chunks};
 use crate::layout::{Form, pick};
 use crate::quiet::quietly;
 use crate::rewrite::Mention;
+use crate::survey::Slot;
 use crate::undo::from_referrers;
 use crate::value::{Row, Value};
 
@@ -31,6 +33,8 @@ pub(crate) struct WriteRow {
     pub(crate) mentions: Arc<[Mention]>,
     /// What stands there of ours already.
     pub(crate) ours: Option<Ours>,
+    /// When it is changed, if not with all others that take a value from nobody.
+    pub(crate) slot: Option<Box<Slot>>,
 }
 
 /// A row of ours that is to be changed, or to go.
@@ -62,14 +66,19 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
     let mut changing: Vec<&Vec<Value>> = Vec::new();
     let mut going: Vec<&Vec<Value>> = Vec::new();
     let mut seen: HashSet<&Vec<Value>> = HashSet::new();
-    let mut updated: Vec<&[Value]> = Vec::new();
+    let mut updated: BTreeMap<u32, Vec<&[Value]>> = BTreeMap::new();
+    let mut emptied: BTreeMap<&[usize], Vec<Vec<Value>>> = BTreeMap::new();
     let mut inserted: Vec<&[Value]> = Vec::new();
     for row in rows {
         match &row.way {
             Way::Insert => inserted.push(&row.row),
             Way::Update(earlier) => {
                 changing.push(earlier);
-                updated.push(&row.row);
+                let turn = row.slot.as_ref().map_or(0, |slot| slot.turn);
+                updated.entry(turn).or_default().push(&row.row);
+                if let Some(slot) = row.slot.as_ref().filter(|slot| !slot.emptied.is_empty()) {
+                    emptied.entry(&slot.emptied).or_default().push(pick(earlier, &form.key));
+                }
             }
             Way::Displace(earlier) => {
                 for row in earlier {
@@ -102,7 +111,12 @@ pub(crate) fn statements(form: &Form, rows: &[WriteRow], limits: Limits) -> Vec<
     for chunk in chunks(keys.iter(), limit) {
         out.push(delete(form, &chunk));
     }
-    for chunk in chunks(updated, limit) {
+    for (columns, keys) in emptied {
+        for chunk in chunks(&keys, limit) {
+            out.push(empty(form, columns, &chunk));
+        }
+    }
+    for chunk in updated.into_values().flat_map(|rows| chunks(rows, limit)) {
         out.extend(update(form, &chunk));
     }
     for chunk in chunks(inserted, limit) {
@@ -200,6 +214,27 @@ pub(crate) fn delete(form: &Form, chunk: &Chunk) -> Statement {
         format!(
             "DELETE FROM {} WHERE {left} IN (SELECT {} FROM json_each(?1) AS j)",
             form.target_table(),
+            values.join(", ")
+        ),
+        chunk,
+    )
+}
+
+/// Empties these columns of the rows of these keys.
+fn empty(form: &Form, columns: &[usize], chunk: &Chunk) -> Statement {
+    let set: Vec<_> =
+        pick(&form.target, columns).iter().map(|name| format!("{name} = NULL")).collect();
+    let key = form.target_key();
+    let values: Vec<_> = (0..key.len()).map(|column| chunk.column(column)).collect();
+    let left = match key.as_slice() {
+        [one] => one.clone(),
+        many => format!("({})", many.join(", ")),
+    };
+    with(
+        format!(
+            "UPDATE OR ABORT {} SET {} WHERE {left} IN (SELECT {} FROM json_each(?1) AS j)",
+            form.target_table(),
+            set.join(", "),
             values.join(", ")
         ),
         chunk,

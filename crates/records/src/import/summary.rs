@@ -30,6 +30,16 @@ pub(crate) struct SpanDone {
     /// Those of the inserted rows in which a reference was left empty.
     #[serde(default, skip_serializing_if = "KeySet::is_empty")]
     pub(crate) open: KeySet,
+    /// Those of the inserted rows that only the target has changed since, or in which its version
+    /// counts: their digests are of what the source had when that was found.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    pub(crate) overtaken: KeySet,
+    /// Rows that the database has refused, each on its own.
+    #[serde(default, skip_serializing_if = "KeySet::is_empty")]
+    rejected: KeySet,
+    /// What they were, in the order of those keys.
+    #[serde(default, skip_serializing_if = "Digests::is_empty")]
+    rejected_digests: Digests,
     /// Keys of earlier rows (see [`super::Replaced`]) that an undo is through with.
     #[serde(default, skip_serializing_if = "KeySet::is_empty")]
     pub(crate) settled: KeySet,
@@ -68,7 +78,12 @@ impl SpanDone {
         unpack(&self.inserted, &self.digests)
     }
 
-    /// Replaces them.
+    /// The rows that the database has refused, with what they were.
+    pub(crate) fn rejected(&self) -> Result<Vec<Written>, Halt> {
+        unpack(&self.rejected, &self.rejected_digests)
+    }
+
+    /// Replaces the rows of ours.
     pub(crate) fn set_rows(&mut self, rows: &[Written]) {
         (self.inserted, self.digests) = pack(rows);
     }
@@ -113,6 +128,7 @@ pub(crate) fn done(
     let mut data = SpanDone::default();
     let mut ours: Vec<Written> = Vec::new();
     let mut gone = HashSet::new();
+    let mut overtaken = Vec::new();
     let mut open = Vec::new();
     let mut failed = Vec::new();
     let mut waits: BTreeMap<(String, Option<String>, Option<String>), Wait> = BTreeMap::new();
@@ -122,8 +138,15 @@ pub(crate) fn done(
             data.unreadable += 1;
         }
         match &plan.fate {
-            Fate::Insert | Fate::Complete { .. } | Fate::Equal { ours: true } => {
+            Fate::Insert
+            | Fate::Complete { .. }
+            | Fate::Overwrite { .. }
+            | Fate::Equal { ours: true } => {
                 ours.push(written(plan));
+            }
+            Fate::Overtaken => {
+                ours.push((plan.key.clone(), Some(RowDigest::of(&plan.row))));
+                overtaken.push(&plan.key);
             }
             Fate::Update { .. } | Fate::Displace { .. } => {
                 ours.push(written(plan));
@@ -181,6 +204,7 @@ pub(crate) fn done(
     ours.extend(kept.iter().cloned());
     data.set_rows(&ours);
     data.open = KeySet::new(open);
+    data.overtaken = KeySet::new(overtaken);
     past.hand_on(&mut data, repeated);
     blocks.sort_by(|a, b| (&a.kind, &a.key).cmp(&(&b.kind, &b.key)));
     blocks.dedup();
@@ -213,7 +237,14 @@ pub(crate) fn blocks(mentions: &[Mention]) -> impl Iterator<Item = Block> + '_ {
 
 /// A failure wins over a wait: a person is needed either way, and what waits is found again then.
 fn rest(failed: &[Failed], waits: Vec<Wait>, blocks: Vec<Block>) -> Option<Rest> {
-    if let Some(failure) = failure(failed) {
+    if let Some(mut failure) = failure(failed) {
+        let parts: u64 = waits.iter().map(|wait| wait.parts).sum();
+        if let (Some(wait), true) = (waits.first(), parts > 0) {
+            let example = wait.example.as_deref().unwrap_or("a row");
+            failure
+                .message
+                .push_str(&format!("; besides, {parts} wait ({}: {example})", wait.code));
+        }
         Some(Rest::Failed { failure, blocks })
     } else if waits.is_empty() {
         None
@@ -234,6 +265,14 @@ pub(crate) fn failure(failed: &[Failed]) -> Option<Failure> {
             "decide which of the two rows is right: remove or change the one in the target, or say \
              `skip` or `replace` for the table in [records.on_conflict]; then `rehome retry`"
         }
+        "changed_on_both_sides" => {
+            "decide which version is right: say `skip` for the table in [records.on_conflict] to leave \
+             the target's, `replace` to write the source's, or make both alike by hand; then `rehome run`"
+        }
+        "removed_in_source" => {
+            "remove the row in the target too, or say `skip` for the table in [records.on_conflict] to \
+             leave it to the application; then `rehome run`"
+        }
         "key_taken" => {
             "one key after the other was taken in the target while this run looked for one, or none is \
              left beyond its largest; `rehome retry` looks again"
@@ -251,6 +290,8 @@ pub(crate) fn failure(failed: &[Failed]) -> Option<Failure> {
 /// A row that the database refused.
 pub(crate) struct Refused {
     pub(crate) key: Vec<Value>,
+    /// What it was to be.
+    pub(crate) meant: RowDigest,
     pub(crate) message: String,
     /// What stands there of ours all the same.
     pub(crate) ours: Option<Ours>,
@@ -290,6 +331,8 @@ pub(crate) fn add_failed(
     // The refused rows are not there, or are as they were.
     if let Some(json) = done.data.take() {
         let mut data = SpanDone::of(&json)?;
+        let rejected: Vec<Written> =
+            refused.iter().map(|one| (one.key.clone(), Some(one.meant))).collect();
         let mut refused: HashMap<_, _> = refused.iter().map(|one| (&one.key, one.ours)).collect();
         let mut rows = Vec::new();
         let mut open = data.open.keys()?;
@@ -311,6 +354,7 @@ pub(crate) fn add_failed(
         rows.extend(stay.map(|(key, digest)| (key, Some(digest))));
         data.set_rows(&rows);
         data.open = KeySet::new(&open);
+        (data.rejected, data.rejected_digests) = pack(&rejected);
         done.data = Some(data.json()?);
     }
     Ok(())

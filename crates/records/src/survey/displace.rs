@@ -107,8 +107,20 @@ impl Surveyor {
             if let Some(there) = &same
                 && past.was_ours(&plan.key, there)
             {
-                let why = "it was changed after this migration wrote it";
-                decided = Some(conflict(form, plan, there, Some(why)));
+                decided = Some(match rivals.first() {
+                    // Ours as it was left; what it is to become, another row has.
+                    Some(_) if past.as_written(&plan.key, there) && form.yields() => {
+                        Fate::Overtaken
+                    }
+                    Some(rival) if past.as_written(&plan.key, there) => Fate::Failed {
+                        code: "row_conflict",
+                        message: barred(form, plan, rival, "changed"),
+                    },
+                    Some(_) | None => {
+                        let why = "it was changed after this migration wrote it";
+                        conflict(form, plan, there, Some(why))
+                    }
+                });
             } else if let Some(theirs) = in_the_way.iter().find(|row| owner_of(row).is_none()) {
                 match form.on_conflict {
                     OnConflict::Fail => decided = Some(conflict(form, plan, theirs, None)),
@@ -275,25 +287,12 @@ fn becomes(form: &Form, there: &[Value], ours: &[Value]) -> bool {
 }
 
 fn conflict(form: &Form, plan: &Planned, there: &[Value], why: Option<&str>) -> Fate {
-    let table = &form.target_table;
-    let key = show_key(&plan.key);
-    let their_key = pick(there, &form.key);
-    let message = if their_key == plan.key {
+    let message = if pick(there, &form.key) == plan.key {
+        let (table, key) = (&form.target_table, show_key(&plan.key));
         let columns = differing(form, there, &plan.row).join(", ");
         format!("{table} {key} is in the target already and differs in {columns}")
     } else {
-        let shared: Vec<_> = form
-            .unique
-            .iter()
-            .filter(|set| pick(there, set) == pick(&plan.row, set))
-            .flatten()
-            .filter_map(|column| form.names.get(*column).map(String::as_str))
-            .collect();
-        format!(
-            "{table} {key} cannot be added: {table} {} of the target has the same {}",
-            show_key(&their_key),
-            shared.join(", ")
-        )
+        barred(form, plan, there, "added")
     };
     Fate::Failed {
         code: "row_conflict",
@@ -302,4 +301,22 @@ fn conflict(form: &Form, plan: &Planned, there: &[Value], why: Option<&str>) -> 
             None => message,
         },
     }
+}
+
+/// That a row cannot have its unique values, because another one has them.
+fn barred(form: &Form, plan: &Planned, there: &[Value], verb: &str) -> String {
+    let table = &form.target_table;
+    let shared: Vec<_> = form
+        .unique
+        .iter()
+        .filter(|set| pick(there, set) == pick(&plan.row, set))
+        .flatten()
+        .filter_map(|column| form.names.get(*column).map(String::as_str))
+        .collect();
+    format!(
+        "{table} {} cannot be {verb}: {table} {} of the target has the same {}",
+        show_key(&plan.key),
+        show_key(&pick(there, &form.key)),
+        shared.join(", ")
+    )
 }

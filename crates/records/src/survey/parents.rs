@@ -3,7 +3,7 @@
 //! A parent of the same batch will do, unless it does not come itself. Within a circle of
 //! references (a table that refers to itself, two tables that refer to each other) a reference
 //! that may be NULL is left empty for now and completed later, because spans are written one by
-//! one. Otherwise the row waits for a row of the parent's table; or it fails, when the parent
+//! one; but not one to a row of the same batch that fails or waits. Otherwise the row waits for a row of the parent's table; or it fails, when the parent
 //! will never come because the source lacks it too, or its table is not carried. A row whose
 //! parent was left out is left out with it.
 
@@ -59,6 +59,7 @@ impl Surveyor {
                     .into_iter()
                     .filter_map(|n| places.get(n).copied())
                     .collect();
+                let below = below_who_stays_out(form, planned, parent, &numbers);
                 for (place, number) in numbers.into_iter().enumerate() {
                     settled.insert((number, index));
                     let Some(plan) = planned.get_mut(number) else {
@@ -84,7 +85,7 @@ impl Surveyor {
                         };
                     } else if skipped.contains(&place) {
                         plan.fate = Fate::Skipped;
-                    } else if parent.circle && parent.nullable {
+                    } else if parent.circle && parent.nullable && !below.contains(&number) {
                         for column in &parent.columns {
                             if let Some(cell) = Arc::make_mut(&mut plan.now).get_mut(*column) {
                                 *cell = Value::Null;
@@ -154,6 +155,27 @@ impl Surveyor {
         }
         Ok(found)
     }
+}
+
+/// Which of these rows refer to a row of the batch that does not come: they wait for it, whether or
+/// not their reference could be left empty meanwhile.
+fn below_who_stays_out(
+    form: &Form,
+    planned: &[Planned],
+    parent: &ParentAt,
+    numbers: &[usize],
+) -> HashSet<usize> {
+    let columns = (parent.table == form.target_table)
+        .then(|| positions(form, &parent.parent_columns))
+        .flatten();
+    let Some(columns) = columns else { return HashSet::new() };
+    let batch = index_by(planned, &columns);
+    let stays_out = |number: &&usize| {
+        let reference = planned.get(**number).map(|plan| pick(&plan.row, &parent.columns));
+        let above = reference.and_then(|reference| batch.get(&reference));
+        above.is_some_and(|(_, above)| !above.fate.writes())
+    };
+    numbers.iter().filter(stays_out).copied().collect()
 }
 
 /// For each foreign key, the rows to be written whose parent is neither in the target, as ours,

@@ -31,6 +31,8 @@ struct Left {
     done: SpanDone,
     inserted: HashMap<Vec<Value>, Option<RowDigest>>,
     open: HashSet<Vec<Value>>,
+    overtaken: HashSet<Vec<Value>>,
+    rejected: HashMap<Vec<Value>, Option<RowDigest>>,
     /// Earlier rows that an undo is not through with.
     replaced: Vec<Replaced>,
 }
@@ -41,7 +43,9 @@ impl Past {
             Some(SpanEffect { done, replaced, .. }) => {
                 let inserted = done.rows()?.into_iter().collect();
                 let open = done.open.to_set()?;
-                Some(Left { done, inserted, open, replaced })
+                let overtaken = done.overtaken.to_set()?;
+                let rejected = done.rejected()?.into_iter().collect();
+                Some(Left { done, inserted, open, overtaken, rejected, replaced })
             }
             None => None,
         };
@@ -101,6 +105,28 @@ impl Past {
     pub(super) fn meant_rows(&self) -> impl Iterator<Item = (&Vec<Value>, RowDigest)> {
         let rows = self.meant().into_iter().flat_map(|prior| &prior.writes);
         rows.filter_map(|(key, digest)| Some((key, (*digest)?)))
+    }
+
+    /// Whether the source has this row as it was written: whoever has changed it since is the
+    /// target. One with a reference empty is owed to it still.
+    pub(super) fn still_wanted(&self, plan: &Planned) -> bool {
+        !plan.was_open && self.digest(&plan.key) == Some(RowDigest::of(&plan.row))
+    }
+
+    /// Whether this row of ours was found to be the target's by now.
+    pub(crate) fn overtaken(&self, key: &Vec<Value>) -> bool {
+        self.effect.as_ref().is_some_and(|left| left.overtaken.contains(key))
+    }
+
+    /// Whether the database has refused rows.
+    pub(crate) fn any_rejected(&self) -> bool {
+        self.effect.as_ref().is_some_and(|left| !left.rejected.is_empty())
+    }
+
+    /// Whether the database has refused this row as it is.
+    pub(crate) fn was_rejected(&self, plan: &Planned) -> bool {
+        let rejected = self.effect.as_ref().and_then(|left| left.rejected.get(&plan.key));
+        rejected == Some(&Some(RowDigest::of(&plan.now)))
     }
 
     /// Whether this row is ours and just as the journal has it: as it was written, or was to be,

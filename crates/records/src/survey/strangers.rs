@@ -6,7 +6,7 @@
 //! a circle may still be empty). A parent that only the target has is the application's own
 //! reference, and good as it is.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::future::BoxFuture;
 use rehome_core::{Halt, Stage};
@@ -15,6 +15,7 @@ use super::alike::same_thing;
 use super::displace::completes;
 use super::left_out::GENERATIONS;
 use super::lots::{Lot, Reference, of_t, under};
+use super::recorded::still_that;
 use super::{Fate, Past, Planned, Purpose, Surveyor};
 use crate::layout::{Form, ParentAt, pick};
 use crate::rewrite::mentions;
@@ -67,12 +68,18 @@ impl Surveyor {
     }
 
     /// Which rows refer to a row of this lot that is not the source's in the target. Parents were
-    /// written before: what differs now is not ours, or not ours any more.
+    /// written before: what differs now and was not written by us is somebody else's. One that we
+    /// wrote has changed since, here or there.
     pub(super) async fn below_strangers(&self, mut lot: Lot<'_>) -> Result<Vec<usize>, Halt> {
         let there = self.there(&mut lot).await?;
-        let Compared { differ, absent: _ } =
+        let Compared { mut differ, absent: _ } =
             self.compare_lot(lot.above, lot.parent, &lot.references, there).await?;
-        let below = differ.iter().filter_map(|(place, _)| lot.who.get(*place));
+        let keys = differ.iter().map(|one| one.plan.key.clone()).collect();
+        let recorded = self.recorded(lot.above, &keys)?;
+        differ.retain(|Differing { plan, there, .. }| {
+            !recorded.contains(&plan.key) || !still_that(lot.above, &plan.row, there)
+        });
+        let below = differ.iter().filter_map(|one| lot.who.get(one.place));
         Ok(below.flatten().copied().collect())
     }
 
@@ -128,11 +135,12 @@ impl Surveyor {
         let Compared { differ, absent } =
             self.compare_lot(above, parent, lot, there.into_iter().collect()).await?;
         let mut strange = BTreeSet::new();
-        let (places, mut plans): (Vec<_>, Vec<_>) = differ.into_iter().unzip();
+        let (places, mut plans): (Vec<_>, Vec<_>) =
+            differ.into_iter().map(|one| (one.place, one.plan)).unzip();
         if !plans.is_empty() {
             let rows: Vec<_> = plans.iter().map(|plan| Row::clone(&plan.row)).collect();
             let found = existing(target, above, &rows).await?;
-            self.compare(above, &mut plans, &found, &Past::default()).await?;
+            self.compare(above, &mut plans, &found, &Past::default(), &HashSet::new()).await?;
         }
         for (place, plan) in places.into_iter().zip(plans) {
             if matches!(plan.fate, Fate::Failed { .. }) {
@@ -176,9 +184,9 @@ impl Surveyor {
                 Some(there) if *there == row || completes(above, there, &row) => {}
                 // It was left out in favour of that row, which is the same thing.
                 Some(there) if above.yields() && same_thing(above, &row, there) => {}
-                Some(_) => {
+                Some(there) => {
                     let plan = Planned::of(above, source.into(), row, Fate::Insert);
-                    compared.differ.push((place, plan));
+                    compared.differ.push(Differing { place, plan, there: there.clone() });
                 }
             }
         }
@@ -190,7 +198,16 @@ impl Surveyor {
 /// reference.
 #[derive(Default)]
 struct Compared {
-    differ: Vec<(usize, Planned)>,
+    differ: Vec<Differing>,
     /// With the row of the source, and what it is to become.
     absent: Vec<(usize, Vec<Value>, Vec<Value>)>,
+}
+
+/// A row that the target has otherwise.
+struct Differing {
+    /// The number of the reference.
+    place: usize,
+    /// Ours.
+    plan: Planned,
+    there: Vec<Value>,
 }

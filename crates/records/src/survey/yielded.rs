@@ -3,7 +3,7 @@
 //! Nothing records which rows a policy left out: it shows again whenever both sides are looked at.
 //! So the parents are read from the source, exchanged, and judged as they were judged themselves.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rehome_core::Halt;
 
@@ -59,7 +59,7 @@ impl Surveyor {
             }
             let rows: Vec<_> = plans.iter().map(|plan| Row::clone(&plan.row)).collect();
             let there = existing(self.target.as_ref(), above, &rows).await?;
-            self.compare(above, &mut plans, &there, &Past::default()).await?;
+            self.compare(above, &mut plans, &there, &Past::default(), &HashSet::new()).await?;
             for (place, plan) in places.into_iter().zip(plans) {
                 let out = match &plan.fate {
                     Fate::Skipped => true,
@@ -69,6 +69,8 @@ impl Surveyor {
                     | Fate::Complete { .. }
                     | Fate::Remove { .. }
                     | Fate::Gone
+                    | Fate::Overtaken
+                    | Fate::Overwrite { .. }
                     | Fate::Displace { .. }
                     | Fate::Equal { .. }
                     | Fate::Held { .. }
@@ -100,7 +102,7 @@ impl Surveyor {
             .zip(rows)
             .map(|(source, row)| Planned::of(form, source, row, Fate::Insert))
             .collect();
-        self.compare(form, &mut plans, &there, &Past::default()).await?;
+        self.compare(form, &mut plans, &there, &Past::default(), &HashSet::new()).await?;
         let out = |plan: &Planned| matches!(plan.fate, Fate::Skipped | Fate::Yields { .. });
         Ok((0..plans.len()).filter(|n| plans.get(*n).is_some_and(out)).collect())
     }
