@@ -200,11 +200,11 @@ fn refusal(code: &str, error: &Error) -> Finding {
     let hint = match error {
         Error::Halt(Halt::Remote { hint, .. } | Halt::Refused { hint, .. }) => hint.clone(),
         Error::NoLocalD1 { .. } => crate::NO_LOCAL_D1.to_owned(),
+        Error::Database { source, .. } => source.hint().to_owned(),
         Error::Journal(_) => "`rehome status` says what to do about it".to_owned(),
         Error::Halt(Halt::Journal(_) | Halt::Bug(_))
         | Error::Config(_)
         | Error::Key { .. }
-        | Error::Database { .. }
         | Error::Refused(_)
         | Error::StalePlan(_)
         | Error::ForceCount { .. }
