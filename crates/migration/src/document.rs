@@ -376,8 +376,15 @@ pub struct UserPlan {
     pub create: u64,
     /// Have an account in the target that would be adopted.
     pub adopt: u64,
-    /// Have one and would be left out, by policy.
+    /// Are left out: have an account, by policy; or a person took them out.
     pub skip: u64,
+    /// Of those that are done: the source has changed them since, and the account would be brought up
+    /// to date.
+    #[serde(default)]
+    pub change: u64,
+    /// Were deleted in the source since: their accounts stay. Not counted in `total`.
+    #[serde(default)]
+    pub deleted: u64,
     /// Would fail, by code.
     pub fail: BTreeMap<String, u64>,
     /// Attributes that the target cannot be given, by name: how many users have them.
@@ -393,6 +400,15 @@ pub struct TablePlan {
     pub target_rows: u64,
     /// Would be inserted.
     pub insert: u64,
+    /// Have arrived, were changed in the source since, and would be brought up to date.
+    #[serde(default)]
+    pub update: u64,
+    /// Have arrived, are in the source no more, and would be removed (`records.on_removed`).
+    #[serde(default)]
+    pub remove: u64,
+    /// Have arrived, and only the target has changed them since: they stay.
+    #[serde(default)]
+    pub overtaken: u64,
     /// Are there already.
     pub equal: u64,
     /// Would take the place of a row that the application's webhook made for a new account, or,

@@ -232,7 +232,7 @@ impl Surveyor {
         let rows: Vec<_> =
             numbers.iter().filter_map(|n| planned.get(*n).map(|p| Row::clone(&p.row))).collect();
         if rows.is_empty() {
-            planned.extend(self.removed(&form, &planned, past, purpose).await?);
+            planned.extend(self.removed(&form, &planned, past).await?);
             return Ok(planned);
         }
         let mut lots = match purpose {
@@ -256,7 +256,7 @@ impl Surveyor {
                 reconsider_open(&mut planned, &found, past);
             }
         }
-        planned.extend(self.removed(&form, &planned, past, purpose).await?);
+        planned.extend(self.removed(&form, &planned, past).await?);
         Ok(planned)
     }
 

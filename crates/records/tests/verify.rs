@@ -51,6 +51,7 @@ async fn foretell(world: &World) -> Vec<TablePlan> {
         Arc::clone(&world.journal) as Arc<dyn Knowledge>,
         world.layout().await,
         Unmapped::Hold,
+        None,
     )
     .await
     .unwrap()
@@ -248,6 +249,7 @@ async fn a_plan_counts_and_writes_nothing() {
         Arc::clone(&world.journal) as Arc<dyn Knowledge>,
         world.layout().await,
         Unmapped::Hold,
+        None,
     )
     .await
     .unwrap();

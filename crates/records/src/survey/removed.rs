@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use rehome_core::{Halt, Stage};
 
-use super::{Fate, Past, Planned, Purpose, Surveyor, show_key};
+use super::{Fate, Past, Planned, Surveyor, show_key};
 use crate::import::digests::RowDigest;
 use crate::layout::Form;
 use crate::policy::Removed;
@@ -51,11 +51,10 @@ impl Surveyor {
         form: &Form,
         planned: &[Planned],
         past: &Past,
-        purpose: Purpose,
     ) -> Result<Vec<Planned>, Halt> {
-        match (self.policy.removed, purpose) {
-            (Removed::Keep, _) | (Removed::Delete, Purpose::Plan) => return Ok(Vec::new()),
-            (Removed::Delete, Purpose::Import) => {}
+        match self.policy.removed {
+            Removed::Keep => return Ok(Vec::new()),
+            Removed::Delete => {}
         }
         let here: HashSet<&Vec<Value>> = planned.iter().map(|plan| &plan.key).collect();
         let mut lost: Vec<(&Vec<Value>, Option<RowDigest>)> =
