@@ -282,8 +282,12 @@ pub struct TableVerdict {
     #[serde(default)]
     pub skipped: u64,
     /// Equal when a run verified them; since then the application has changed or removed them in
-    /// the target, and nobody in the source. Only a run can tell.
+    /// the target, and nobody in the source. Only a run sets them apart so.
     pub overtaken: u64,
+    /// Of `different` and `missing`: the same, as far as the journal knows. `verify` counts them as
+    /// differences all the same.
+    #[serde(default)]
+    pub of_the_target: u64,
 }
 
 /// `verify --json`. The sums count users and rows together.
@@ -302,6 +306,10 @@ pub struct Verdict {
     /// Rows that a run verified before and that the target's application has made its own since.
     /// No fault.
     pub overtaken: u64,
+    /// Of `different` and `missing`: what only the target has changed since a run verified it, as far
+    /// as the journal knows. Told by `verify`, to which it is a difference.
+    #[serde(default)]
+    pub of_the_target: u64,
     /// Users alone.
     pub users: TableVerdict,
     /// By table.

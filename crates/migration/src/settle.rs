@@ -65,7 +65,7 @@ pub(crate) async fn verify(
             if finding.overtaken {
                 verdict.users.overtaken += 1;
             } else {
-                verify::count(&mut verdict, &finding.line);
+                verify::count_user(&mut verdict, finding);
             }
         }
         let verdicts = found.into_iter().filter_map(|finding| {
@@ -255,6 +255,7 @@ fn of_user(finding: UserFinding) -> Option<Found> {
             "the account and its rows stay in the target; delete them there if they are to go",
         )));
     }
+    let line = line?;
     let detail = line.detail.unwrap_or_default();
     let advice = "`rehome show` has the values; settle it on one side, then `rehome retry`";
     match line.mark {

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use rehome_clerk::USER;
 use rehome_core::{Halt, Kind, Knowledge};
-use rehome_records::id_search::{self, IsId, Prefix, Proposal};
+use rehome_records::id_search::{self, IsId, Prefix, Proposal, Sighting};
 use rehome_records::schema::{self, Selection};
 
 use crate::config::RecordsConfig;
@@ -81,25 +81,25 @@ fn in_words(proposal: Proposal) -> String {
     format!("{table}.{column}: {} ids seen ({example}); declare {declaration}", whole + inside)
 }
 
-/// How many ids of the source stand in the target's tables.
+/// Tells where ids of the source stand in the target's tables.
 pub(crate) async fn left_in_target(
     databases: &Databases,
     records: &RecordsConfig,
     knowledge: &dyn Knowledge,
-) -> Result<u64, Error> {
+    tell: &mut (dyn FnMut(Sighting) + Send),
+) -> Result<(), Error> {
     let carried: Vec<String> =
         databases.layout.tables.iter().map(|table| table.name.clone()).collect();
     let selection = Selection { tables: Some(carried), exclude: Vec::new() };
     let schema = schema::read(databases.target.as_ref(), &selection).await?;
     let known = id_search::known_to(knowledge);
-    let mut left = 0;
     let target = databases.target.as_ref();
     id_search::search(target, &schema, &prefixes(), knowledge, &known, &mut |sighting| {
         if !records.leaves(&sighting.table, &sighting.column) {
-            left += 1;
+            tell(sighting);
         }
         ControlFlow::Continue(())
     })
     .await?;
-    Ok(left)
+    Ok(())
 }

@@ -182,12 +182,23 @@ pub(crate) fn verdict(verdict: &Verdict, partial: bool, style: Style) -> String 
     };
     fault(verdict.orphan_ids, "source ids still stand in the target's tables");
     fault(verdict.broken_references, "rows of the target point at rows that are not there");
-    let skipped: u64 = verdict.tables.values().map(|table| table.skipped).sum();
-    if skipped > 0 {
-        text += &format!("\n{} rows of the source were left out", amount::count(skipped));
-    }
+    let mut remark = |number: u64, what: &str| {
+        if number > 0 {
+            text += &format!("\n{} {what}", amount::count(number));
+        }
+    };
+    remark(verdict.users.skipped, "users of the source were taken out");
+    let skipped = verdict.tables.values().map(|table| table.skipped).sum();
+    remark(skipped, "rows of the source were left out");
+    let overtaken = "were changed in the target alone since a run verified them, and stay so";
+    remark(verdict.overtaken, overtaken);
+    let theirs = "of these differences were made in the target alone since a run verified what was \
+                  there; a run leaves them";
+    remark(verdict.of_the_target, theirs);
     let end = if verdict.ok && partial {
         style.yellow("what has arrived is the same on both sides; not everything has")
+    } else if verdict.ok && verdict.overtaken > 0 {
+        style.green("both sides are the same, but for what only the target has changed")
     } else if verdict.ok {
         style.green("both sides are the same")
     } else {
