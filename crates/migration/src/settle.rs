@@ -140,6 +140,16 @@ enum Found {
     Moved { to: Stage, reason: String, now: Option<Box<Exported>> },
 }
 
+impl Found {
+    /// Whether the source has moved on.
+    const fn is_news(&self) -> bool {
+        match self {
+            Self::Left(_) | Self::Moved { .. } => true,
+            Self::Equal | Self::Differs(_) => false,
+        }
+    }
+}
+
 /// Journals what was found, a page at a time.
 #[derive(Clone)]
 struct Scribe {
@@ -166,6 +176,9 @@ impl Scribe {
             let Some(unit) = known.get(&key) else { continue };
             let stage = match (unit.state.stage, unit.state.condition) {
                 (stage @ (Stage::Imported | Stage::Verified), Condition::Ready) => stage,
+                // It waits for rows and has an account: what the source has made of the user
+                // meanwhile is not to wait for the run after the one that ends the wait.
+                (Stage::Mapped, Condition::Held) if found.is_news() => Stage::Mapped,
                 // Not that far yet, or known to stand still: its own reason is the better one.
                 (
                     Stage::Exported
