@@ -81,6 +81,13 @@ impl SqliteReader {
         File::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, BUSY).map(Self)
     }
 
+    /// The same reader of a file that people know by another name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.0.identity.name);
+        self
+    }
+
     /// The same reader, asking on the caller's thread: for a program that runs a whole migration
     /// in one thread and virtual time, where no seed decides when another thread is done.
     #[must_use]
@@ -96,6 +103,13 @@ impl SqliteWriter {
     /// See [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         File::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, BUSY).map(Self)
+    }
+
+    /// The same writer of a file that people know by another name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.0.identity.name);
+        self
     }
 
     /// The same writer, working on the caller's thread; see [`SqliteReader::inline`].
