@@ -16,7 +16,7 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use futures::future::try_join;
-use rehome_core::{Exported, Halt, Knowledge, Known, Origin, Stage, journal};
+use rehome_core::{Condition, Exported, Halt, Knowledge, Known, Origin, Stage, journal};
 use serde_json::Value;
 
 use crate::USER;
@@ -95,6 +95,11 @@ pub enum Finding {
     Left(Pair),
     /// `-`: the account is not in the target.
     Missing(Pair),
+    /// A person took the user out, who therefore has no account, or one that is as it may be.
+    LeftOut {
+        /// The source user.
+        source: String,
+    },
     /// `!`: there is nothing to compare.
     Unchecked {
         /// The source user.
@@ -215,6 +220,9 @@ impl Audit {
                 Some(target) => {
                     mapped.push(Mapped { known: known.clone(), target: target.clone() });
                 }
+                None if known.state.condition == Condition::Skipped => {
+                    tell(Finding::LeftOut { source: known.source_key.clone() });
+                }
                 None => tell(Finding::Unchecked {
                     source: known.source_key.clone(),
                     reason: format!("has no account yet: {}", known.state),
@@ -274,6 +282,7 @@ impl Audit {
                 | Finding::Left(_)
                 | Finding::Missing(_)
                 | Finding::Extra { .. }
+                | Finding::LeftOut { .. }
                 | Finding::Unchecked { .. } => again.push(one),
             }
         }
@@ -304,7 +313,11 @@ impl Audit {
     ) -> Finding {
         let Mapped { known, target } = mapped;
         let pair = Pair { source: known.source_key.clone(), target: target.clone() };
+        let taken_out = known.state.condition == Condition::Skipped;
         let Some(account) = accounts.get(target) else {
+            if taken_out {
+                return Finding::LeftOut { source: pair.source };
+            }
             return Finding::Missing(pair);
         };
         let Some(source) = sources.get(&known.source_key) else {
@@ -324,6 +337,9 @@ impl Audit {
         let differences = compare(&expected, account);
         if differences.is_empty() {
             return Finding::Equal(pair);
+        }
+        if taken_out {
+            return Finding::LeftOut { source: pair.source };
         }
         Finding::Different {
             pair,

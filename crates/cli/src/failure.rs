@@ -220,7 +220,10 @@ fn migration(error: &Error) -> (u8, Option<String>) {
     match error {
         Error::Config(error) => (exit::USAGE, configuration(error)),
         Error::Key { .. } => (exit::USAGE, hint("take it from Clerk's dashboard, under API keys")),
-        Error::Database { .. } => (exit::USAGE, hint("correct its `path` in the configuration")),
+        Error::Database { source, .. } => {
+            let exit = if source.may_pass() { exit::UNUSABLE } else { exit::USAGE };
+            (exit, hint(source.hint()))
+        }
         Error::NoLocalD1 { .. } => (exit::USAGE, hint(rehome_migration::NO_LOCAL_D1)),
         Error::Journal(error) | Error::Halt(Halt::Journal(error)) => journal(error),
         Error::Halt(Halt::Remote { hint, .. }) => (exit::UNUSABLE, Some(hint.clone())),

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use rehome_core::clock::Clock;
 use rehome_core::journal::{self, Difference, Reader};
 use rehome_core::{Halt, RemoteTrouble};
+use rehome_records::rekey;
 
 use crate::config::Config;
-use crate::connect::{self, Instance, Keys, Remotes};
+use crate::connect::{self, Databases, Instance, Keys, Remotes};
 use crate::document::{CheckDoc, Finding, Severity};
 use crate::error::Error;
-use crate::finding::{advise, fine, same_instance};
-use crate::room;
+use crate::finding::{self, advise, fine, same_instance};
+use crate::{ledger, room, undeclared};
 
 /// Clerk's cap on users of a development instance, since 2026-02-20.
 const DEVELOPMENT_USERS: u64 = 100;
@@ -44,6 +45,9 @@ pub async fn check(config: &Config, keys: &Keys, clock: Arc<dyn Clock>) -> Check
                 }
             });
             findings.extend(databases.findings.iter().cloned());
+            if let Err(error) = rows(&mut findings, config, databases).await {
+                findings.push(refusal("databases", &error));
+            }
         }
         Err(error) => findings.push(refusal("databases", error)),
     }
@@ -56,6 +60,29 @@ pub async fn check(config: &Config, keys: &Keys, clock: Arc<dyn Clock>) -> Check
     time(&mut findings, config, clock.as_ref());
     let ok = findings.iter().all(|finding| finding.severity != Severity::Refused);
     CheckDoc { ok, findings }
+}
+
+/// What only a look at the rows tells: ids where nobody said that ids are, and keys that have no room
+/// to move. Once a migration has begun, its journal says where keys go, and a run does not look for
+/// ids any more.
+async fn rows(
+    findings: &mut Vec<Finding>,
+    config: &Config,
+    databases: &Databases,
+) -> Result<(), Error> {
+    let Some(records) = &config.records else { return Ok(()) };
+    // A journal that cannot be read has a finding of its own.
+    let begun = ledger::has_begun(config).unwrap_or(false);
+    let severity = if begun { Severity::Warning } else { Severity::Refused };
+    let found = undeclared::before_any_user_is_known(databases, records).await?;
+    findings.extend(found.into_iter().map(|found| finding::undeclared(found, severity)));
+    if !begun {
+        let Databases { layout, source, target, .. } = databases;
+        if let Err(halt) = rekey::room_for(layout, source.as_ref(), target.as_ref()).await {
+            findings.push(refusal("rekey", &halt.into()));
+        }
+    }
+    Ok(())
 }
 
 /// Who the instance is, and how many users it holds.
@@ -200,11 +227,11 @@ fn refusal(code: &str, error: &Error) -> Finding {
     let hint = match error {
         Error::Halt(Halt::Remote { hint, .. } | Halt::Refused { hint, .. }) => hint.clone(),
         Error::NoLocalD1 { .. } => crate::NO_LOCAL_D1.to_owned(),
+        Error::Database { source, .. } => source.hint().to_owned(),
         Error::Journal(_) => "`rehome status` says what to do about it".to_owned(),
         Error::Halt(Halt::Journal(_) | Halt::Bug(_))
         | Error::Config(_)
         | Error::Key { .. }
-        | Error::Database { .. }
         | Error::Refused(_)
         | Error::StalePlan(_)
         | Error::ForceCount { .. }

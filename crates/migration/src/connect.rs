@@ -341,6 +341,11 @@ fn d1_config(
     Ok(config)
 }
 
+/// The name of a local D1, whose file is named by a digest.
+fn local(name: &str) -> String {
+    format!("{name} (a local D1)")
+}
+
 /// Opens the file that a database is.
 fn open<T>(
     role: &'static str,
@@ -370,7 +375,11 @@ async fn reading(
         End::Target => TARGET_DATABASE,
     };
     match database {
-        DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. } => {
+        DatabaseConfig::D1Local { database: name, .. } => {
+            let reader = open(role, config, database, SqliteReader::open)?;
+            Ok(Arc::new(reader.named(&local(name))))
+        }
+        DatabaseConfig::Sqlite { .. } => {
             Ok(Arc::new(open(role, config, database, SqliteReader::open)?))
         }
         DatabaseConfig::D1(d1) => {
@@ -391,7 +400,11 @@ async fn writing(
     }
     let role = TARGET_DATABASE;
     match database {
-        DatabaseConfig::D1Local { .. } | DatabaseConfig::Sqlite { .. } => {
+        DatabaseConfig::D1Local { database: name, .. } => {
+            let writer = open(role, config, database, SqliteWriter::open)?;
+            Ok(Arc::new(writer.named(&local(name))))
+        }
+        DatabaseConfig::Sqlite { .. } => {
             Ok(Arc::new(open(role, config, database, SqliteWriter::open)?))
         }
         DatabaseConfig::D1(d1) => {

@@ -282,8 +282,12 @@ pub struct TableVerdict {
     #[serde(default)]
     pub skipped: u64,
     /// Equal when a run verified them; since then the application has changed or removed them in
-    /// the target, and nobody in the source. Only a run can tell.
+    /// the target, and nobody in the source. Only a run sets them apart so.
     pub overtaken: u64,
+    /// Of `different` and `missing`: the same, as far as the journal knows. `verify` counts them as
+    /// differences all the same.
+    #[serde(default)]
+    pub of_the_target: u64,
 }
 
 /// `verify --json`. The sums count users and rows together.
@@ -302,6 +306,10 @@ pub struct Verdict {
     /// Rows that a run verified before and that the target's application has made its own since.
     /// No fault.
     pub overtaken: u64,
+    /// Of `different` and `missing`: what only the target has changed since a run verified it, as far
+    /// as the journal knows. Told by `verify`, to which it is a difference.
+    #[serde(default)]
+    pub of_the_target: u64,
     /// Users alone.
     pub users: TableVerdict,
     /// By table.
@@ -376,8 +384,15 @@ pub struct UserPlan {
     pub create: u64,
     /// Have an account in the target that would be adopted.
     pub adopt: u64,
-    /// Have one and would be left out, by policy.
+    /// Are left out: have an account, by policy; or a person took them out.
     pub skip: u64,
+    /// Of those that are done: the source has changed them since, and the account would be brought up
+    /// to date.
+    #[serde(default)]
+    pub change: u64,
+    /// Were deleted in the source since: their accounts stay. Not counted in `total`.
+    #[serde(default)]
+    pub deleted: u64,
     /// Would fail, by code.
     pub fail: BTreeMap<String, u64>,
     /// Attributes that the target cannot be given, by name: how many users have them.
@@ -393,6 +408,15 @@ pub struct TablePlan {
     pub target_rows: u64,
     /// Would be inserted.
     pub insert: u64,
+    /// Have arrived, were changed in the source since, and would be brought up to date.
+    #[serde(default)]
+    pub update: u64,
+    /// Have arrived, are in the source no more, and would be removed (`records.on_removed`).
+    #[serde(default)]
+    pub remove: u64,
+    /// Have arrived, and only the target has changed them since: they stay.
+    #[serde(default)]
+    pub overtaken: u64,
     /// Are there already.
     pub equal: u64,
     /// Would take the place of a row that the application's webhook made for a new account, or,

@@ -38,7 +38,8 @@ pub(crate) fn id_column(error: &IdError) -> Finding {
         Severity::Refused,
         "id_column",
         format!("[records.ids]: {error}{}", cause.unwrap_or_default()),
-        "write \"table.column\" = \"user\", or \"table.column:$.path\" for an id inside JSON",
+        "write \"table.column\" = \"user\", or \"table.column:$.path\" for an id inside JSON; names \
+         with `:$` in them are quoted: '\"table\".\"column\"' = \"user\"",
     )
 }
 
@@ -73,9 +74,9 @@ pub(crate) fn same_instance(id: &str) -> Finding {
 }
 
 /// A column that holds ids and is not declared.
-pub(crate) fn undeclared(found: String) -> Finding {
+pub(crate) fn undeclared(found: String, severity: Severity) -> Finding {
     advise(
-        Severity::Refused,
+        severity,
         "undeclared_ids",
         found,
         "declare it in [records.ids], or name it in records.leave_ids if the ids may stay",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rehome_clerk::USER;
 use rehome_core::journal::Reader;
 use rehome_core::progress::{Progress, Watcher};
-use rehome_core::{Knowledge, Stage, UnitId};
+use rehome_core::{Condition, Knowledge, Known, Stage, UnitId};
 use rehome_records::in_place::{self, LOT, Left, LotData, Places};
 use rehome_records::verify::RowAudit;
 use rehome_records::{Select, Value};
@@ -24,8 +24,8 @@ use crate::undeclared;
 /// How many users' ids are counted at once.
 const BATCH: usize = 5_000;
 
-/// How many rows of each table hold ids of the users whom `reader` knows: those that would be
-/// rewritten.
+/// How many rows of each table hold ids of users whom `reader` knows and a run would move: those that
+/// would be rewritten.
 pub(crate) async fn count(
     databases: &Databases,
     places: &Places,
@@ -39,13 +39,30 @@ pub(crate) async fn count(
         let users = reader.known_after(&USER, after, BATCH)?;
         let Some(last) = users.last() else { return Ok(counts) };
         after = last.id;
-        let ids: Vec<_> = users.iter().map(|user| user.source_key.as_str()).collect();
+        let ids: Vec<_> =
+            users.iter().filter(|user| moves(user)).map(|user| user.source_key.as_str()).collect();
         for (table, rows) in places.count(databases.target.as_ref(), &ids).await? {
             *counts.entry(table).or_default() += rows;
         }
         done += users.len() as u64;
         let what = "users whose rows are counted".to_owned();
         watcher.note(&Progress::Verifying { what, done, total });
+    }
+}
+
+/// Whether a run would rewrite somebody's ids: whoever failed or was taken out keeps them.
+fn moves(user: &Known) -> bool {
+    match user.state.condition {
+        Condition::Failed | Condition::Stuck | Condition::Skipped => {
+            user.state.stage >= Stage::Mapped
+        }
+        Condition::Ready
+        | Condition::Intended
+        | Condition::InDoubt
+        | Condition::Held
+        | Condition::Undoing
+        | Condition::UndoInDoubt
+        | Condition::RolledBack => true,
     }
 }
 

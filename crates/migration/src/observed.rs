@@ -108,8 +108,13 @@ impl Observed {
         let mut verdict = Verdict::default();
         let mut hear = |found: Vec<verify::UserFinding>| -> BoxFuture<'static, _> {
             for finding in found {
-                verify::count(&mut verdict, &finding.line);
-                each(finding.line);
+                verify::count_user(&mut verdict, &finding);
+                if finding.overtaken {
+                    verdict.users.of_the_target += 1;
+                }
+                if let Some(line) = finding.line {
+                    each(line);
+                }
             }
             Box::pin(std::future::ready(Ok(())))
         };

@@ -3,31 +3,38 @@
 //! The source's users are exported into a scratch journal in the system's folder for temporary
 //! files (readable by its owner alone, removed at the end), because judging one user takes
 //! knowledge of all of them: whether another claims the same address, for example. Then the same
-//! [`Matcher`] that a run uses decides about each, so that a plan cannot differ from a run in
+//! [`rehome_clerk::Matcher`] that a run uses decides about each, so that a plan cannot differ from a run in
 //! judgement, only in time. Whose account is there already is known from then on, and so are the
 //! rows that it has in the target's database: what they collide with is named, as a run would.
+//!
+//! Where a migration has begun, the scratch journal is a copy of its journal: whoever is mapped is
+//! known by both ids, and what was written of rows is known too. So after a run in which all has
+//! arrived there is nothing to do, and later there is what the next run would bring. The journal
+//! itself is only read.
 
-use std::collections::{BTreeMap, HashSet};
+mod users;
+
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use rehome_clerk::{Decision, Journaled, Matcher, USER, UserSource};
+use rehome_clerk::UserSource;
+use rehome_core::Knowledge;
 use rehome_core::clock::Clock;
 use rehome_core::engine::{Engine, Finish, Interrupt, Settings};
-use rehome_core::journal::{Change, Detail, Journal, Reader};
+use rehome_core::journal::{Journal, Reader};
 use rehome_core::progress::{Progress, Watcher};
-use rehome_core::{Event, Knowledge, Origin, Pass, Stage, Unit, UnitId};
 use rehome_records::Select;
 use rehome_records::in_place::Places;
+use rehome_records::plan::Spans;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{Config, RecordsConfig};
 use crate::connect::{Databases, Remotes};
 use crate::document::{PlanDoc, TablePlan, UserPlan};
 use crate::error::Error;
-use crate::{downtime, in_place, room, undeclared};
+use crate::{downtime, in_place, ledger, room, undeclared};
 
-/// How many users are judged at once: enough to fill look-ups of a hundred.
-const BATCH: usize = 400;
 /// Requests to the target for each user besides its creation: look-ups, reading the pair back,
 /// and the comparison, as measured over a varied population.
 const BESIDES: f64 = 0.05;
@@ -49,14 +56,18 @@ pub(crate) async fn plan(
         }
     })?;
     let setup = remotes.setup(config);
-    let journal = Arc::new(Journal::open(&scratch.path().join("plan"), &setup, Arc::clone(clock))?);
+    let begun = ledger::has_begun(config)?;
+    let journal = Arc::new(rehearsal(config, remotes, begun, &scratch.path().join("plan"), clock)?);
     let engine = Engine::new(Arc::clone(&journal), Arc::clone(watcher), Settings::default())
         .source(Arc::new(UserSource::new(remotes.source.reader.clone())));
     match engine.run(&Interrupt::default()).await? {
         Finish::Quiescent | Finish::Interrupted => {}
     }
     let reader = Arc::new(journal.reader()?);
-    let users = users(config, remotes, &journal, &reader, watcher).await?;
+    let mut users = users::users(config, remotes, &journal, &reader, watcher).await?;
+    if begun {
+        users::since(config, remotes, &reader, watcher, &mut users).await?;
+    }
     let (tables, order, undeclared) = match (&remotes.databases, &config.records) {
         (Some(databases), Some(records)) => rows(databases, records, &reader, watcher).await?,
         _ => (BTreeMap::new(), Vec::new(), Vec::new()),
@@ -86,97 +97,26 @@ pub(crate) async fn plan(
     })
 }
 
-fn requests(users: &UserPlan) -> u64 {
-    let moving = users.total - users.done.min(users.total);
-    users.create + (moving as f64 * BESIDES).ceil() as u64 + 3
-}
-
-async fn users(
+/// The journal in which the plan is worked out: a new one, or a copy of the one that has begun.
+fn rehearsal(
     config: &Config,
     remotes: &Remotes,
-    journal: &Journal,
-    reader: &Arc<Reader>,
-    watcher: &Watcher,
-) -> Result<UserPlan, Error> {
-    let knowledge = Arc::clone(reader) as Arc<dyn Knowledge>;
-    let policy = config.users.policy();
-    let matcher = Matcher::new(remotes.target.reader.clone(), knowledge, policy.clone());
-    // What the real journal has done already is not to be done again.
-    let real = Reader::open(&config.journal_path()).ok();
-    if let Some(bound) = real.as_ref().and_then(|real| real.setup().ok().flatten())
-        && let Some(at) = bound.scrubbed()
-    {
-        return Err(rehome_core::journal::Error::Scrubbed { at: at.to_owned() }.into());
+    begun: bool,
+    path: &Path,
+    clock: &Arc<dyn Clock>,
+) -> Result<Journal, Error> {
+    let setup = remotes.setup(config);
+    if begun {
+        let real = Reader::open(&config.journal_path())?;
+        real.setup()?.unwrap_or_default().accepts(&setup)?;
+        real.copy_to(path)?;
     }
-    let mut plan = UserPlan::default();
-    let mut after = UnitId(0);
-    let total = reader.counts()?.get(&USER).map(rehome_core::journal::Standing::total);
-    loop {
-        let units = reader.ready(&USER, Stage::Exported, after, BATCH)?;
-        let Some(last) = units.last() else { break };
-        after = last.id;
-        let keys: Vec<_> = units.iter().map(|unit| unit.source_key.clone()).collect();
-        let known = match &real {
-            Some(real) => real.by_source(&USER, &keys)?,
-            None => std::collections::HashMap::new(),
-        };
-        let (done, open): (Vec<Unit>, Vec<Unit>) = units.into_iter().partition(|unit| {
-            known.get(&unit.source_key).is_some_and(|known| known.state.stage >= Stage::Created)
-        });
-        plan.total += (done.len() + open.len()) as u64;
-        plan.done += done.len() as u64;
-        for unit in done.iter().chain(&open) {
-            not_carried(&mut plan, unit);
-        }
-        let mut known = Vec::new();
-        for (unit, decision) in open.iter().zip(matcher.decide(&open, Pass::Final).await?) {
-            match decision {
-                Decision::Create => plan.create += 1,
-                Decision::Adopt { target, .. } => {
-                    plan.adopt += 1;
-                    known.push((unit.id, target, Origin::Adopted));
-                }
-                Decision::Ours { target } => {
-                    plan.adopt += 1;
-                    known.push((unit.id, target, Origin::Created));
-                }
-                Decision::Skip(_) => plan.skip += 1,
-                Decision::Fail(failure) => *plan.fail.entry(failure.code).or_default() += 1,
-                Decision::Wait => {
-                    *plan.fail.entry("undecided".to_owned()).or_default() += 1;
-                }
-            }
-        }
-        // The application may have rows of theirs already, with which ours will collide.
-        journal.submit(pairs(reader, known)?).await?;
-        let what = "users of the plan".to_owned();
-        watcher.note(&Progress::Verifying { what, done: plan.total, total });
-    }
-    Ok(plan)
+    Ok(Journal::open_with(path, &setup, Arc::clone(clock), config.wiring().journal())?)
 }
 
-/// What the plan's own journal is told of users whose account is there already. Of two with one
-/// account a run fails the second.
-fn pairs(reader: &Reader, known: Vec<(UnitId, String, Origin)>) -> Result<Vec<Change>, Error> {
-    let targets: Vec<_> = known.iter().map(|(_, target, _)| target.clone()).collect();
-    let mut taken: HashSet<String> = reader.by_target(&USER, &targets)?.into_keys().collect();
-    let mut changes = Vec::new();
-    for (unit, target, origin) in known {
-        if taken.insert(target.clone()) {
-            let detail = Detail { target: Some(target), origin: Some(origin), ..Detail::default() };
-            changes.push(Change::Step { unit, event: Event::Advanced(Stage::Created), detail });
-            changes.push(Change::step(unit, Event::Advanced(Stage::Mapped)));
-        }
-    }
-    Ok(changes)
-}
-
-/// What a user has that no request can give an account.
-fn not_carried(plan: &mut UserPlan, unit: &Unit) {
-    let Ok(journaled) = Journaled::of(unit) else { return };
-    for name in journaled.profile.not_carried.into_keys() {
-        *plan.not_carried.entry(name).or_default() += 1;
-    }
+fn requests(users: &UserPlan) -> u64 {
+    let moving = users.total - users.done.min(users.total);
+    users.create + users.change + (moving as f64 * BESIDES).ceil() as u64 + 3
 }
 
 type Rows = (BTreeMap<String, TablePlan>, Vec<String>, Vec<String>);
@@ -197,6 +137,7 @@ async fn rows(
         Arc::clone(reader) as Arc<dyn Knowledge>,
         Arc::clone(&databases.layout),
         records.policy(),
+        Some(Arc::clone(reader) as Arc<dyn Spans>),
     ))
     .await?;
     let counts = row_counts(databases).await?;
@@ -209,6 +150,9 @@ async fn rows(
             rows: table.rows,
             target_rows,
             insert: table.insert,
+            update: table.update,
+            remove: table.remove,
+            overtaken: table.overtaken,
             equal: table.equal,
             replace: table.replace,
             conflict: table.conflict,

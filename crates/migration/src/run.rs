@@ -276,5 +276,6 @@ async fn refuse_undeclared(config: &Config, remotes: &Remotes) -> Result<(), Err
     if found.is_empty() {
         return Ok(());
     }
-    Err(Error::Refused(found.into_iter().map(finding::undeclared).collect()))
+    let refused = |found| finding::undeclared(found, Severity::Refused);
+    Err(Error::Refused(found.into_iter().map(refused).collect()))
 }

@@ -76,7 +76,7 @@ pub(crate) async fn verify(
             if finding.overtaken {
                 verdict.users.overtaken += 1;
             } else {
-                verify::count(&mut verdict, &finding.line);
+                verify::count_user(&mut verdict, finding);
             }
         }
         let verdicts = found.into_iter().filter_map(|finding| {
@@ -152,6 +152,16 @@ enum Found {
     Moved { to: Stage, reason: String, now: Option<Box<Exported>> },
 }
 
+impl Found {
+    /// Whether the source has moved on.
+    const fn is_news(&self) -> bool {
+        match self {
+            Self::Left(_) | Self::Moved { .. } => true,
+            Self::Equal | Self::Differs(_) => false,
+        }
+    }
+}
+
 /// Journals what was found, a page at a time.
 #[derive(Clone)]
 struct Scribe {
@@ -178,6 +188,9 @@ impl Scribe {
             let Some(unit) = known.get(&key) else { continue };
             let stage = match (unit.state.stage, unit.state.condition) {
                 (stage @ (Stage::Imported | Stage::Verified), Condition::Ready) => stage,
+                // It waits for rows and has an account: what the source has made of the user
+                // meanwhile is not to wait for the run after the one that ends the wait.
+                (Stage::Mapped, Condition::Held) if found.is_news() => Stage::Mapped,
                 // Not that far yet, or known to stand still: its own reason is the better one.
                 (
                     Stage::Exported
@@ -267,6 +280,7 @@ fn of_user(finding: UserFinding) -> Option<Found> {
             "the account and its rows stay in the target; delete them there if they are to go",
         )));
     }
+    let line = line?;
     let detail = line.detail.unwrap_or_default();
     let advice = "`rehome show` has the values; settle it on one side, then `rehome retry`";
     match line.mark {

@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 
 use rehome_clerk::USER;
 use rehome_core::{Halt, Kind, Knowledge};
-use rehome_records::id_search::{self, IsId, Prefix, Proposal};
+use rehome_records::id_search::{self, How, IsId, Prefix, Proposal, Sighting};
+use rehome_records::ids;
 use rehome_records::schema::{self, Selection};
 
 use crate::config::RecordsConfig;
@@ -64,42 +65,103 @@ async fn propose(
         SAMPLE,
     )
     .await?;
-    Ok(proposals
+    let proposals: Vec<_> = proposals
         .into_iter()
         .filter(|proposal| !records.leaves(&proposal.table, &proposal.column))
-        .map(in_words)
-        .collect())
+        .collect();
+    let mut words = Vec::new();
+    for of_column in proposals.chunk_by(|a, b| a.table == b.table && a.column == b.column) {
+        let (told, more) = of_column.split_at(of_column.len().min(PLACES));
+        words.extend(told.iter().map(in_words));
+        if let Some(one) = more.first() {
+            let (table, column) = (&one.table, &one.column);
+            words.push(format!("{table}.{column}: and {} more places in it", more.len()));
+        }
+    }
+    Ok(words)
 }
 
-fn in_words(proposal: Proposal) -> String {
-    let Proposal { table, column, kind, whole, inside, example } = proposal;
-    let declaration = if inside > whole {
-        format!("\"{table}.{column}:$.PATH\" = \"{kind}\"")
-    } else {
-        format!("\"{table}.{column}\" = \"{kind}\"")
+/// How many places of one column are named: a document whose members are named by days has many.
+const PLACES: usize = 6;
+
+fn in_words(proposal: &Proposal) -> String {
+    let Proposal { table, column, kind, how, seen, example } = proposal;
+    let declare = |path: Option<&str>| {
+        let kind = kind.as_str();
+        format!("declare {} = {}", toml(&ids::place(table, column, path)), toml(kind))
     };
-    format!("{table}.{column}: {} ids seen ({example}); declare {declaration}", whole + inside)
+    let what = match how {
+        How::Whole => format!("{seen} ids seen ({example}); {}", declare(None)),
+        How::At(path) => format!("{seen} ids seen at {path} ({example}); {}", declare(Some(path))),
+        How::Odd => format!(
+            "is declared as an id, and {seen} of its values seen are one with something else \
+             ({example}), which would be carried as they are; correct them in the source"
+        ),
+        How::Bare => format!(
+            "is declared as a document, and {seen} of its values seen are an id and no JSON \
+             ({example}), which would be carried as they are; correct them in the source"
+        ),
+        How::Within => format!(
+            "{seen} ids seen inside longer text ({example}), where no declaration reaches them; \
+             they would be carried as they are"
+        ),
+    };
+    format!("{table}.{column}: {what}")
 }
 
-/// How many ids of the source stand in the target's tables.
+/// A text as TOML has it between quotes, also as a key.
+fn toml(text: &str) -> String {
+    let odd = |c: char| c.is_control();
+    if !text.contains(['"', '\\']) && !text.contains(odd) {
+        return format!("\"{text}\"");
+    }
+    if !text.contains('\'') && !text.contains(odd) {
+        return format!("'{text}'");
+    }
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => escaped.extend(['\\', c]),
+            c if odd(c) => escaped += &format!("\\u{:04X}", u32::from(c)),
+            c => escaped.push(c),
+        }
+    }
+    format!("\"{escaped}\"")
+}
+
+/// Tells where ids of the source stand in the target's tables.
 pub(crate) async fn left_in_target(
     databases: &Databases,
     records: &RecordsConfig,
     knowledge: &dyn Knowledge,
-) -> Result<u64, Error> {
+    tell: &mut (dyn FnMut(Sighting) + Send),
+) -> Result<(), Error> {
     let carried: Vec<String> =
         databases.layout.tables.iter().map(|table| table.name.clone()).collect();
     let selection = Selection { tables: Some(carried), exclude: Vec::new() };
     let schema = schema::read(databases.target.as_ref(), &selection).await?;
     let known = id_search::known_to(knowledge);
-    let mut left = 0;
     let target = databases.target.as_ref();
     id_search::search(target, &schema, &prefixes(), knowledge, &known, &mut |sighting| {
         if !records.leaves(&sighting.table, &sighting.column) {
-            left += 1;
+            tell(sighting);
         }
         ControlFlow::Continue(())
     })
     .await?;
-    Ok(left)
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_proposed_can_be_pasted() {
+        for text in ["a.b", "a b.\"c\"", "it's.\"c\"", "a.b\\c", "a.line\nbreak", "ä.ö:$.x[*]"] {
+            let line = format!("{} = {}", toml(text), toml(text));
+            let table: toml::Table = line.parse().unwrap();
+            assert_eq!(table.get(text).and_then(toml::Value::as_str), Some(text), "{line}");
+        }
+    }
 }

@@ -13,9 +13,10 @@ use rehome_clerk::{Difference, USER, UserSource};
 use rehome_core::journal::Reader;
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Condition, Exported, Failure, Knowledge, Source as _, Stage, UnitId};
+use rehome_records::id_search::Sighting;
 use rehome_records::span::SPAN;
 use rehome_records::undo::Undoable;
-use rehome_records::verify::{Moved, RowAudit, RowFinding, Standing};
+use rehome_records::verify::{BrokenReference, Moved, RowAudit, RowFinding, Standing};
 
 use crate::config::{Config, RecordsConfig};
 use crate::connect::{Databases, Remotes};
@@ -24,6 +25,9 @@ use crate::error::Error;
 use crate::memory::JournalMemory;
 use crate::undeclared;
 
+/// What a line says of a difference that the target's application has made.
+const OVERTAKEN: &str = "; only the target has changed it since a run verified it";
+
 /// How many users are looked after at once in the second pass.
 const BATCH: usize = 500;
 
@@ -31,8 +35,8 @@ const BATCH: usize = 500;
 pub(crate) struct UserFinding {
     /// The source id; the account's, for one that only the target has.
     pub(crate) key: String,
-    /// What it means.
-    pub(crate) line: VerdictLine,
+    /// What it means; `None` for whom a person took out.
+    pub(crate) line: Option<VerdictLine>,
     /// Whether a later change of the source explains the difference.
     pub(crate) explained: bool,
     /// The user as the source shows it now, when that is to be carried over.
@@ -128,6 +132,10 @@ fn understand(finding: Finding) -> UserFinding {
     let (mut now, mut overtaken) = (None, false);
     let left = matches!(finding, Finding::Left(_));
     let (key, line, explained) = match finding {
+        Finding::LeftOut { source } => {
+            let (line, explained) = (None, true);
+            return UserFinding { key: source, line, explained, now, overtaken, left };
+        }
         Finding::Equal(pair) => (pair.source.clone(), line('=', &pair.source, None), false),
         Finding::Different { pair, differences, source_changed, now: renewed, verified } => {
             now = renewed;
@@ -135,6 +143,8 @@ fn understand(finding: Finding) -> UserFinding {
             let mut detail = in_words(&differences);
             if source_changed {
                 detail.push_str("; the source has changed since the export");
+            } else if overtaken {
+                detail.push_str(OVERTAKEN);
             }
             (pair.source.clone(), line('*', &pair.source, Some(detail)), source_changed)
         }
@@ -151,7 +161,7 @@ fn understand(finding: Finding) -> UserFinding {
             (source.clone(), line('!', &source, Some(reason)), false)
         }
     };
-    UserFinding { key, line, explained, now, overtaken, left }
+    UserFinding { key, line: Some(line), explained, now, overtaken, left }
 }
 
 /// The fields that differ. Values are personal data: `show` has them, a report does not.
@@ -205,6 +215,7 @@ pub(crate) async fn rows(
         table.equal += report.equal;
         table.missing += report.missing + report.held;
         table.different += report.different;
+        table.of_the_target += report.overtaken;
         table.extra += report.extra;
         table.skipped += report.skipped;
         watcher.note(&Progress::Verifying {
@@ -213,7 +224,7 @@ pub(crate) async fn rows(
             total: Some(report.source_rows),
         });
     }
-    leftovers(databases, records, &audit, reader, verdict).await
+    leftovers(databases, records, &audit, reader, verdict, tell).await
 }
 
 /// Compares the spans that a run has imported, and tells what to journal of each.
@@ -256,7 +267,7 @@ pub(crate) async fn spans(
             }
         }
     }
-    leftovers(databases, records, &audit, reader, verdict).await
+    leftovers(databases, records, &audit, reader, verdict, &mut |_| {}).await
 }
 
 /// Looks at the spans that stand still because of some of their rows, and tells of those that could
@@ -305,6 +316,10 @@ fn row_line(table: &str, key: &str, finding: RowFinding) -> VerdictLine {
     let (mark, detail) = match finding {
         RowFinding::Missing => ('-', "is not in the target".to_owned()),
         RowFinding::Different(columns) => ('*', format!("differs in {}", columns.join(", "))),
+        RowFinding::Overtaken(None) => ('-', format!("is not in the target{OVERTAKEN}")),
+        RowFinding::Overtaken(Some(columns)) => {
+            ('*', format!("differs in {}{OVERTAKEN}", columns.join(", ")))
+        }
         RowFinding::Held { kind, key } => {
             ('-', format!("waits for {kind} {key}, who is not mapped"))
         }
@@ -320,11 +335,29 @@ async fn leftovers(
     audit: &RowAudit,
     reader: &Arc<Reader>,
     verdict: &mut Verdict,
+    tell: &mut (dyn FnMut(VerdictLine) + Send),
 ) -> Result<(), Error> {
-    verdict.orphan_ids = undeclared::left_in_target(databases, records, reader.as_ref()).await?;
-    verdict.broken_references =
-        audit.broken_references().await?.iter().map(|broken| broken.rows).sum();
+    let mut left = |found: Sighting| {
+        verdict.orphan_ids += 1;
+        let detail = format!("{} still holds the source id {}", found.column, found.id);
+        let Sighting { table: what, key, .. } = found;
+        tell(VerdictLine { mark: '*', what, key, detail: Some(detail) });
+    };
+    undeclared::left_in_target(databases, records, reader.as_ref(), &mut left).await?;
+    for BrokenReference { table, parent, rows } in audit.broken_references().await? {
+        verdict.broken_references += rows;
+        let detail = format!("{rows} of them refer to rows of {parent} that are not there");
+        tell(VerdictLine { mark: '*', what: table, key: "rows".to_owned(), detail: Some(detail) });
+    }
     Ok(())
+}
+
+/// Counts what was found about a user into the verdict.
+pub(crate) fn count_user(verdict: &mut Verdict, finding: &UserFinding) {
+    match &finding.line {
+        Some(line) => count(verdict, line),
+        None => verdict.users.skipped += 1,
+    }
 }
 
 /// Counts a line into the verdict.
@@ -359,6 +392,7 @@ pub(crate) fn sum(verdict: &mut Verdict) {
     verdict.different = total(|part| part.different);
     verdict.unchecked = total(|part| part.unchecked);
     verdict.overtaken = total(|part| part.overtaken);
+    verdict.of_the_target = total(|part| part.of_the_target);
     verdict.users.source_rows =
         parts[0].equal + parts[0].missing + parts[0].different + parts[0].unchecked;
     verdict.users.target_rows = parts[0].equal + parts[0].different + parts[0].extra;

@@ -11,6 +11,7 @@
 //! is asked of the caller, in batches.
 
 mod part;
+mod paths;
 mod questions;
 mod tokens;
 
@@ -21,6 +22,7 @@ use rehome_core::{Halt, Kind, Knowledge, UnitId};
 
 use crate::database::ReadDatabase;
 use crate::ids::IdColumns;
+use crate::json_path::{JsonPath, Segment};
 use crate::schema::Schema;
 use part::Part;
 use questions::Pass;
@@ -46,8 +48,10 @@ pub struct Sighting {
     pub column: String,
     /// The row's key, for a person.
     pub key: String,
-    /// Whether the id is the whole value.
-    pub whole: bool,
+    /// How many bytes the value has besides: none when the id is all of it.
+    pub beside: usize,
+    /// Where in a JSON document it stands as a string of its own. Only [`propose`] looks.
+    pub path: Option<Vec<Segment>>,
     /// Its kind.
     pub kind: Kind,
     /// The id.
@@ -72,12 +76,50 @@ pub struct Proposal {
     pub column: String,
     /// What the ids name.
     pub kind: Kind,
-    /// How many were seen as whole values.
-    pub whole: u64,
-    /// How many were seen inside longer texts.
-    pub inside: u64,
+    /// How they stand there.
+    pub how: How,
+    /// How many were seen.
+    pub seen: u64,
     /// One of them, with its row.
     pub example: String,
+}
+
+/// How ids stand in a column that nobody declared so.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum How {
+    /// As the whole value.
+    Whole,
+    /// At this path of a JSON document.
+    At(String),
+    /// With something else in the same value, where the column is declared to hold an id.
+    Odd,
+    /// As the whole value, where the column is declared to hold documents.
+    Bare,
+    /// Inside a text of which no declaration reaches a part.
+    Within,
+}
+
+impl How {
+    /// `None` when the place is declared.
+    fn of(ids: &IdColumns, sighting: &Sighting) -> Option<Self> {
+        let declared: Vec<_> =
+            ids.of(&sighting.table).filter(|id| id.column == sighting.column).collect();
+        let plain = declared.iter().any(|id| id.path.is_none());
+        match (&sighting.path, sighting.beside) {
+            (_, 0) if plain => None,
+            (_, 0) if declared.is_empty() => Some(Self::Whole),
+            (_, 0) => Some(Self::Bare),
+            (_, _) if plain => Some(Self::Odd),
+            (Some(place), _) => {
+                let mut paths = declared.iter().filter_map(|id| id.path.as_ref());
+                if paths.any(|path| path.covers(place)) {
+                    return None;
+                }
+                Some(JsonPath::to(place).map_or(Self::Within, |path| Self::At(path.to_string())))
+            }
+            (None, _) => Some(Self::Within),
+        }
+    }
 }
 
 /// Those of the candidates that the journal knows as source keys, for [`search`] in a target.
@@ -155,7 +197,8 @@ pub async fn search(
 }
 
 /// Proposes declarations: columns in which ids were seen and which are not declared. A column of
-/// which only a path is declared is proposed when ids stand elsewhere in it, too. `is_id` says
+/// which only a path is declared is proposed when ids stand elsewhere in it, too, with the path to
+/// them. `is_id` says
 /// which words are ids; of each table (for one of very many columns: of each group of them) at
 /// most `rows` rows that hold such words are looked at.
 ///
@@ -169,28 +212,22 @@ pub async fn propose(
     is_id: IsId<'_>,
     rows: usize,
 ) -> Result<Vec<Proposal>, Halt> {
-    let mut proposals: BTreeMap<(String, String, String), Proposal> = BTreeMap::new();
+    let mut proposals: BTreeMap<(String, String, String, How), Proposal> = BTreeMap::new();
     let mut see = |sighting: Sighting| {
-        let declared = ids
-            .of(&sighting.table)
-            .any(|id| id.column == sighting.column && (id.path.is_some() || sighting.whole));
-        if !declared {
-            let place =
-                (sighting.table.clone(), sighting.column.clone(), sighting.kind.to_string());
-            let proposal = proposals.entry(place).or_insert_with(|| Proposal {
-                table: sighting.table,
-                column: sighting.column,
-                kind: sighting.kind,
-                whole: 0,
-                inside: 0,
-                example: format!("{} in row {}", sighting.id, sighting.key),
-            });
-            if sighting.whole {
-                proposal.whole += 1;
-            } else {
-                proposal.inside += 1;
-            }
-        }
+        let Some(how) = How::of(ids, &sighting) else { return };
+        let Sighting { table, column, key, beside, kind, id, .. } = sighting;
+        let place = (table.clone(), column.clone(), kind.to_string(), how.clone());
+        let proposal = proposals.entry(place).or_insert_with(|| {
+            let example = match (&how, beside) {
+                (How::Odd | How::Within, 1) => format!("{id} and one more byte in row {key}"),
+                (How::Odd | How::Within, more) => {
+                    format!("{id} and {more} more bytes in row {key}")
+                }
+                (How::Whole | How::At(_) | How::Bare, _) => format!("{id} in row {key}"),
+            };
+            Proposal { table, column, kind, how, seen: 0, example }
+        });
+        proposal.seen += 1;
     };
     for table in &schema.tables {
         for part in Part::of(table, prefixes).into_iter().flatten() {

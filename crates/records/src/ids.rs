@@ -1,13 +1,15 @@
 //! Which columns carry the ids of units, and of which kind.
 //!
 //! Declared in the configuration as `"table.column" = "kind"`, or `"table.column:$.path"` for an
-//! id inside a JSON column. A column with a foreign key to a declared column carries the same
+//! id inside a JSON column. Names that would be misread so are quoted as in SQL:
+//! `"table"."odd:$name"`, with `""` for a quote inside. A column with a foreign key to a declared column carries the same
 //! ids, so it follows by itself, and so on down the line.
 
 use std::collections::BTreeMap;
 
 use rehome_core::Kind;
 
+use crate::database::quote_name;
 use crate::json_path::{JsonPath, PathError};
 use crate::schema::Schema;
 
@@ -156,13 +158,66 @@ impl IdColumns {
     }
 }
 
-fn locate(place: &str, kind: &str, schema: &Schema) -> Result<IdColumn, IdError> {
-    let (name, path) = match place.split_once(":$") {
-        Some((name, path)) => {
-            let path = JsonPath::parse(&format!("${path}"))
-                .map_err(|source| IdError::Path { place: place.to_owned(), source })?;
-            (name, Some(path))
+/// A place as it is declared: quoted where a name would be misread.
+pub fn place(table: &str, column: &str, path: Option<&str>) -> String {
+    let misread = |name: &str| name.contains(":$");
+    let mut place = if misread(table) || misread(column) {
+        format!("{}.{}", quote_name(table), quote_name(column))
+    } else {
+        format!("{table}.{column}")
+    };
+    if let Some(path) = path {
+        place.push(':');
+        place.push_str(path);
+    }
+    place
+}
+
+/// The name in quotes with which a text begins, and what follows.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut rest = text.strip_prefix('"')?;
+    let mut name = String::new();
+    loop {
+        let (before, after) = rest.split_once('"')?;
+        name.push_str(before);
+        match after.strip_prefix('"') {
+            Some(after) => {
+                name.push('"');
+                rest = after;
+            }
+            None => return Some((name, after)),
         }
+    }
+}
+
+/// The column that a place in quotes names, and the path behind it.
+fn locate_quoted<'a>(
+    place: &'a str,
+    schema: &Schema,
+) -> Option<((String, String), Option<&'a str>)> {
+    let (table, rest) = quoted(place)?;
+    let (column, rest) = quoted(rest.strip_prefix('.')?)?;
+    let path = match rest.strip_prefix(':') {
+        Some(path) if path.starts_with('$') => Some(path),
+        None if rest.is_empty() => None,
+        Some(_) | None => return None,
+    };
+    let table = schema.table(&table)?;
+    let column = table.carried().find(|one| one.name.eq_ignore_ascii_case(&column))?;
+    Some(((table.name.clone(), column.name.clone()), path))
+}
+
+fn locate(place: &str, kind: &str, schema: &Schema) -> Result<IdColumn, IdError> {
+    let kind = Kind::from_name(kind);
+    let read = |path: &str| {
+        JsonPath::parse(path).map_err(|source| IdError::Path { place: place.to_owned(), source })
+    };
+    if let Some(((table, column), path)) = locate_quoted(place, schema) {
+        let path = path.map(read).transpose()?;
+        return Ok(IdColumn { table, column, path, kind, follows: None });
+    }
+    let (name, path) = match place.split_once(":$") {
+        Some((name, path)) => (name, Some(read(&format!("${path}"))?)),
         None => (place, None),
     };
     if !name.contains('.') {
@@ -176,5 +231,5 @@ fn locate(place: &str, kind: &str, schema: &Schema) -> Result<IdColumn, IdError>
         Some((table.name.clone(), column.name.clone()))
     });
     let (table, column) = found.ok_or_else(|| IdError::Missing(place.to_owned()))?;
-    Ok(IdColumn { table, column, path, kind: Kind::from_name(kind), follows: None })
+    Ok(IdColumn { table, column, path, kind, follows: None })
 }

@@ -47,6 +47,35 @@ impl JsonPath {
         &self.segments
     }
 
+    /// Whether it leads to this place, which is named without `*`.
+    pub fn covers(&self, place: &[Segment]) -> bool {
+        self.segments.len() == place.len()
+            && self
+                .segments
+                .iter()
+                .zip(place)
+                .all(|(step, at)| *step == Segment::Every || step == at)
+    }
+
+    /// The path to a place, through every element of the arrays on the way; `None` when a name on the
+    /// way cannot be written in a path.
+    pub fn to(place: &[Segment]) -> Option<Self> {
+        let mut text = "$".to_owned();
+        for step in place {
+            match step {
+                Segment::Index(_) | Segment::Every => text += "[*]",
+                Segment::Key(name) if name.contains('"') => return None,
+                Segment::Key(name)
+                    if name.is_empty() || name == "*" || name.contains(['.', '[']) =>
+                {
+                    text += &format!(".\"{name}\"");
+                }
+                Segment::Key(name) => text += &format!(".{name}"),
+            }
+        }
+        Self::parse(&text).ok()
+    }
+
     /// Reads a path.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ mod columns;
 mod room;
 
 pub use columns::{KeyColumn, KeyColumns};
+pub use room::room_for;
 pub(crate) use room::{beyond, shifts};
 
 use std::collections::BTreeMap;

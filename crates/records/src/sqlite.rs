@@ -1,11 +1,20 @@
 //! A SQLite file.
 //!
 //! Values are read natively, so nothing has to be wrapped. A reader opens the file read-only: it
-//! cannot write even by mistake. A writer performs each request in one `BEGIN IMMEDIATE`
+//! cannot write even by mistake. The one thing that needs more is a transaction that another program
+//! left unfinished ([`unfinished`]): it is SQLite that takes that back, not we. A writer performs each request in one `BEGIN IMMEDIATE`
 //! transaction with foreign keys on. SQLite's calls block, so they run on tokio's blocking
 //! threads, one at a time per connection.
 
+mod error;
+#[cfg(test)]
+mod tests;
+mod unfinished;
+
+pub use error::OpenError;
+
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,52 +32,29 @@ use crate::value::Value;
 
 /// How long to wait for another program's lock on the file.
 const BUSY: Duration = Duration::from_secs(30);
+/// How often in a row a write waits so long before the run ends: as long as the engine bears with a
+/// target that does not answer, so that the one who knows the reason says it.
+const BUSY_WRITES: u32 = 4;
+/// What to do about a lock.
+const LOCKED: &str =
+    "another program holds the file: let it finish, or end it, then run the same command";
 /// SQLite's own limit is a thousand million bytes; parameters are kept as small as D1's, so that
 /// memory stays flat and one path is tested.
 const LIMITS: Limits = Limits { row: 999_999_999, parameter: 1_900_000, request: 64_000_000 };
 
-/// Why a file cannot be used as a database.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// There is no such file, or it may not be read.
-    #[error("the database file {path} cannot be read")]
-    File {
-        /// The path as it was given.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The path names something other than a file.
-    #[error("{path} is not a file")]
-    NotAFile {
-        /// The path as it was given.
-        path: String,
-    },
-    /// The file is not a SQLite database, or SQLite cannot open it.
-    #[error("{path} cannot be opened as a SQLite database")]
-    Sqlite {
-        /// The path as it was given.
-        path: String,
-        /// What SQLite said.
-        #[source]
-        source: rusqlite::Error,
-    },
-    /// The database keeps its text in UTF-16.
-    #[error("{path} keeps its text as {encoding}; only UTF-8 databases are carried")]
-    Encoding {
-        /// The path as it was given.
-        path: String,
-        /// The encoding found.
-        encoding: String,
-    },
+fn is_locked(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 #[derive(Clone)]
 struct File {
+    path: PathBuf,
     identity: DatabaseIdentity,
     connection: Arc<Mutex<Connection>>,
     room: Room,
+    /// How often in a row a write found the file locked.
+    busy: Arc<AtomicU32>,
 }
 
 /// Where SQLite's calls are made.
@@ -92,7 +78,14 @@ impl SqliteReader {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        File::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map(Self)
+        File::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, BUSY).map(Self)
+    }
+
+    /// The same reader of a file that people know by another name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.0.identity.name);
+        self
     }
 
     /// The same reader, asking on the caller's thread: for a program that runs a whole migration
@@ -109,7 +102,14 @@ impl SqliteWriter {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        File::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map(Self)
+        File::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, BUSY).map(Self)
+    }
+
+    /// The same writer of a file that people know by another name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.0.identity.name);
+        self
     }
 
     /// The same writer, working on the caller's thread; see [`SqliteReader::inline`].
@@ -120,7 +120,7 @@ impl SqliteWriter {
 }
 
 impl File {
-    fn open(path: &Path, access: OpenFlags) -> Result<Self, OpenError> {
+    fn open(path: &Path, access: OpenFlags, patience: Duration) -> Result<Self, OpenError> {
         let shown = path.display().to_string();
         let canonical: PathBuf = path
             .canonicalize()
@@ -128,20 +128,34 @@ impl File {
         if !canonical.is_file() {
             return Err(OpenError::NotAFile { path: shown });
         }
-        let sqlite = |source| OpenError::Sqlite { path: shown.clone(), source };
+        let trouble = |source| OpenError::of(&shown, source);
         let connection =
             Connection::open_with_flags(&canonical, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-                .map_err(sqlite)?;
-        connection.busy_timeout(BUSY).map_err(sqlite)?;
-        connection.pragma_update(None, "foreign_keys", true).map_err(sqlite)?;
+                .map_err(trouble)?;
+        connection.busy_timeout(patience).map_err(trouble)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(trouble)?;
         // The first question that reads the file: here it shows whether it is a database at all.
-        let encoding: String = connection
-            .query_row(
+        let first = || -> rusqlite::Result<String> {
+            connection.query_row(
                 "SELECT encoding FROM pragma_encoding, (SELECT count(*) FROM sqlite_master)",
                 [],
                 |row| row.get(0),
             )
-            .map_err(sqlite)?;
+        };
+        let encoding = match first() {
+            Err(error) if unfinished::stands(&error) => {
+                unfinished::take_back(&canonical, patience).map_err(|source| {
+                    let path = shown.clone();
+                    match is_locked(&source) {
+                        true => OpenError::Locked { path, source },
+                        false => OpenError::Unfinished { path, source },
+                    }
+                })?;
+                first()
+            }
+            answer => answer,
+        };
+        let encoding = encoding.map_err(trouble)?;
         if encoding != "UTF-8" {
             return Err(OpenError::Encoding { path: shown, encoding });
         }
@@ -155,8 +169,10 @@ impl File {
                 id: canonical.display().to_string(),
                 name,
             },
+            path: canonical,
             connection: Arc::new(Mutex::new(connection)),
             room: Room::Aside,
+            busy: Arc::default(),
         })
     }
 
@@ -180,13 +196,55 @@ impl File {
     }
 
     async fn select(&self, queries: Vec<Select>) -> Result<Vec<Rows>, Halt> {
-        self.run(move |connection| read_all(connection, &queries))
-            .await
-            .map_err(Halt::Bug)?
-            .map_err(|error| self.read_trouble(&error))
+        let path = self.path.clone();
+        let read = move |connection: &mut Connection| match read_all(connection, &queries) {
+            Err(error) if unfinished::stands(&error) => {
+                unfinished::take_back(&path, BUSY)?;
+                read_all(connection, &queries)
+            }
+            answer => answer,
+        };
+        self.run(read).await.map_err(Halt::Bug)?.map_err(|error| self.read_trouble(&error))
+    }
+
+    async fn write(&self, statements: Vec<Statement>) -> Written {
+        let written = self.run(move |connection| write_all(connection, &statements)).await;
+        match written.unwrap_or_else(|reason| Wrote::Answered(Written::Unknown { reason })) {
+            Wrote::Answered(answer) => {
+                self.busy.store(0, Ordering::Relaxed);
+                answer
+            }
+            Wrote::Locked { reason } => {
+                let waited = self.busy.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+                let halt = (waited >= BUSY_WRITES).then(|| self.locked());
+                Written::NotSent { reason, retry_after: None, halt }
+            }
+        }
+    }
+
+    fn locked(&self) -> Halt {
+        Halt::Remote {
+            remote: self.identity.to_string(),
+            trouble: RemoteTrouble::Unreachable,
+            message: "another program holds the file locked".to_owned(),
+            hint: LOCKED.to_owned(),
+        }
     }
 
     fn read_trouble(&self, error: &rusqlite::Error) -> Halt {
+        if is_locked(error) {
+            return self.locked();
+        }
+        if unfinished::stands(error) {
+            return Halt::Remote {
+                remote: self.identity.to_string(),
+                trouble: RemoteTrouble::Unreachable,
+                message: format!(
+                    "another program did not finish a transaction, and it cannot be taken back: {error}"
+                ),
+                hint: unfinished::HINT.to_owned(),
+            };
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::Unknown | ErrorCode::TypeMismatch) | None => Halt::Refused {
                 message: format!("{} does not answer: {error}", self.identity),
@@ -197,8 +255,7 @@ impl File {
                 remote: self.identity.to_string(),
                 trouble: RemoteTrouble::Unreachable,
                 message: error.to_string(),
-                hint: "see that the file is whole and that no other program holds it locked"
-                    .to_owned(),
+                hint: "see that the file is whole, then run the same command".to_owned(),
             },
         }
     }
@@ -232,12 +289,18 @@ fn read_all(connection: &mut Connection, queries: &[Select]) -> rusqlite::Result
     Ok(answers)
 }
 
-fn write_all(connection: &mut Connection, statements: &[Statement]) -> Written {
+/// What came of a write.
+enum Wrote {
+    /// This.
+    Answered(Written),
+    /// Nothing: another program held the file for as long as was waited.
+    Locked { reason: String },
+}
+
+fn write_all(connection: &mut Connection, statements: &[Statement]) -> Wrote {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
-        Err(error) => {
-            return Written::NotSent { reason: error.to_string(), retry_after: None, halt: None };
-        }
+        Err(error) => return not_sent(&error),
     };
     let before = transaction.total_changes();
     for statement in statements {
@@ -256,18 +319,25 @@ fn write_all(connection: &mut Connection, statements: &[Statement]) -> Written {
     match transaction.commit() {
         Ok(()) => {
             boundary::reach(Boundary::RowsDurable);
-            Written::Done { changes }
+            Wrote::Answered(Written::Done { changes })
         }
         // A deferred foreign key is checked here, and refuses the commit.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             refused(&error)
         }
-        Err(error) => Written::Unknown { reason: error.to_string() },
+        Err(error) => Wrote::Answered(Written::Unknown { reason: error.to_string() }),
     }
 }
 
-fn refused(error: &rusqlite::Error) -> Written {
-    let message = error.to_string();
+fn not_sent(error: &rusqlite::Error) -> Wrote {
+    let reason = error.to_string();
+    if is_locked(error) {
+        return Wrote::Locked { reason };
+    }
+    Wrote::Answered(Written::NotSent { reason, retry_after: None, halt: None })
+}
+
+fn refused(error: &rusqlite::Error) -> Wrote {
     match error.sqlite_error_code() {
         Some(
             ErrorCode::DatabaseBusy
@@ -277,8 +347,11 @@ fn refused(error: &rusqlite::Error) -> Written {
             | ErrorCode::SystemIoFailure
             | ErrorCode::ReadOnly
             | ErrorCode::PermissionDenied,
-        ) => Written::NotSent { reason: message, retry_after: None, halt: None },
-        Some(_) | None => Written::Refused { refusal: Refusal::from_message(&message), message },
+        ) => not_sent(error),
+        Some(_) | None => {
+            let message = error.to_string();
+            Wrote::Answered(Written::Refused { refusal: Refusal::from_message(&message), message })
+        }
     }
 }
 
@@ -320,11 +393,6 @@ impl ReadDatabase for SqliteWriter {
 
 impl WriteDatabase for SqliteWriter {
     fn write(&self, statements: Vec<Statement>) -> BoxFuture<'_, Written> {
-        Box::pin(async move {
-            self.0
-                .run(move |connection| write_all(connection, &statements))
-                .await
-                .unwrap_or_else(|reason| Written::Unknown { reason })
-        })
+        Box::pin(self.0.write(statements))
     }
 }

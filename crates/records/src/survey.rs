@@ -257,10 +257,10 @@ impl Surveyor {
         let rows: Vec<_> =
             numbers.iter().filter_map(|n| planned.get(*n).map(|p| Row::clone(&p.row))).collect();
         if rows.is_empty() {
-            planned.extend(self.removed(&form, &planned, past, purpose).await?);
+            planned.extend(self.removed(&form, &planned, past).await?);
             return Ok(planned);
         }
-        let removed = self.removed(&form, &planned, past, purpose).await?;
+        let removed = self.removed(&form, &planned, past).await?;
         let going: HashSet<Vec<Value>> = removed
             .iter()
             .filter(|plan| matches!(plan.fate, Fate::Remove { .. }))

@@ -39,6 +39,9 @@ pub enum RowFinding {
     Missing,
     /// Both have it, and it differs in these columns.
     Different(Vec<String>),
+    /// A run has verified it, and since then only the target has changed it, in these columns; or has
+    /// removed it. Told only where a journal says so.
+    Overtaken(Option<Vec<String>>),
     /// It names somebody who is not mapped, and is therefore not there.
     Held {
         /// The kind of whom it names.
@@ -66,6 +69,7 @@ pub struct SpanReport {
     /// Left out: by policy, or because a person took out whom they name.
     pub skipped: u64,
     /// Were verified before, have not changed in the source, and are another's by now in the target.
+    /// In a comparison that is not about a unit of the journal they are also among the others.
     pub overtaken: u64,
     /// Digest of the source's rows as they should be in the target, in hexadecimal SHA-256.
     pub source_digest: String,
@@ -115,6 +119,9 @@ pub struct TableReport {
     pub different: u64,
     /// Only in the target.
     pub extra: u64,
+    /// Of the missing and the different ones: those that a run has verified, and that only the target
+    /// has changed since.
+    pub overtaken: u64,
     /// Waiting for somebody who is not mapped.
     pub held: u64,
     /// Left out: by policy, or because a person took out whom they name.
@@ -158,7 +165,8 @@ impl RowAudit {
 
     /// The same, asking a journal which rows the migration wrote. Needed where conflicts are
     /// skipped: there a row that is not like ours was either left out in favour of another, or is
-    /// ours and was changed, and the databases alone do not tell.
+    /// ours and was changed, and the databases alone do not tell. And where it is to be said of a
+    /// difference that only the target has made it.
     #[must_use]
     pub fn knowing(self, spans: Arc<dyn Undoable>) -> Self {
         let written = Some(Written::new(Arc::clone(&spans)));
@@ -188,6 +196,7 @@ impl RowAudit {
                     report.equal += part.equal;
                     report.missing += part.missing;
                     report.different += part.different;
+                    report.overtaken += part.overtaken;
                     report.held += part.held;
                     report.skipped += part.skipped;
                 }
@@ -209,7 +218,7 @@ impl RowAudit {
     /// # Errors
     /// When a database or the journal cannot be read.
     pub async fn span(&self, span: &SpanData, findings: Findings<'_>) -> Result<SpanReport, Halt> {
-        Ok(self.compare(span, &Past::default(), false, findings).await?.0)
+        Ok(self.compare(span, &Past::default(), false, self.written.as_ref(), findings).await?.0)
     }
 
     /// Compares the rows of a span that was imported, and says how the source has moved on since.
@@ -225,7 +234,7 @@ impl RowAudit {
     ) -> Result<(SpanReport, Moved), Halt> {
         let past = Past::of(unit, false)?;
         let verified = unit.state.stage == Stage::Verified;
-        self.compare(&SpanData::of(unit)?, &past, verified, findings).await
+        self.compare(&SpanData::of(unit)?, &past, verified, None, findings).await
     }
 
     async fn compare(
@@ -233,6 +242,7 @@ impl RowAudit {
         span: &SpanData,
         past: &Past,
         verified: bool,
+        written: Option<&Written>,
         findings: Findings<'_>,
     ) -> Result<(SpanReport, Moved), Halt> {
         let draft = self.surveyor.draft(span).await?;
@@ -322,18 +332,26 @@ impl RowAudit {
                     Was::So | Was::Otherwise => {}
                 }
             }
-            match there {
-                Some(there) if there == row => report.equal += 1,
-                Some(there) => {
-                    report.different += 1;
-                    let columns = differing(form, row, there);
-                    findings(&span.table, &key(), RowFinding::Different(columns));
-                }
-                None => {
-                    report.missing += 1;
-                    findings(&span.table, &key(), RowFinding::Missing);
-                }
+            if there.as_ref() == Some(row) {
+                report.equal += 1;
+                continue;
             }
+            let overtaken = match written {
+                Some(written) => written.verified(&form.table, &pick(row, &form.key), row)?,
+                None => false,
+            };
+            let columns = there.as_ref().map(|there| differing(form, row, there));
+            match columns {
+                Some(_) => report.different += 1,
+                None => report.missing += 1,
+            }
+            report.overtaken += u64::from(overtaken);
+            let finding = match columns {
+                columns if overtaken => RowFinding::Overtaken(columns),
+                Some(columns) => RowFinding::Different(columns),
+                None => RowFinding::Missing,
+            };
+            findings(&span.table, &key(), finding);
         }
         Ok((report, moved))
     }

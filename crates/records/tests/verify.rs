@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rehome_core::{Condition, Knowledge, Origin, Stage, State};
 use rehome_records::DatabaseKind;
-use rehome_records::id_search::{Prefix, Sighting, known_to, propose, search};
+use rehome_records::id_search::{How, Prefix, Sighting, known_to, propose, search};
 use rehome_records::ids::{IdColumns, IdError};
 use rehome_records::plan::{TablePlan, plan};
 use rehome_records::policy::Unmapped;
@@ -51,6 +51,7 @@ async fn foretell(world: &World) -> Vec<TablePlan> {
         Arc::clone(&world.journal) as Arc<dyn Knowledge>,
         world.layout().await,
         Unmapped::Hold,
+        None,
     )
     .await
     .unwrap()
@@ -114,7 +115,7 @@ async fn an_id_of_the_source_left_in_the_target_is_found_anywhere() {
     for expected in [0, 3] {
         seen.clear();
         let mut see = |s: Sighting| {
-            seen.push((s.table, s.column, s.key, s.whole));
+            seen.push((s.table, s.column, s.key, s.beside == 0));
             ControlFlow::Continue(())
         };
         let journal = world.journal.as_ref();
@@ -168,7 +169,7 @@ async fn an_id_left_in_a_large_table_is_found_once_whatever_it_stands_in() {
         if s.table == "heap" {
             heap += 1;
         } else {
-            seen.push((s.key, s.column, s.id, s.whole));
+            seen.push((s.key, s.column, s.id, s.beside == 0));
         }
         ControlFlow::Continue(())
     };
@@ -218,7 +219,9 @@ async fn undeclared_columns_are_proposed_and_foreign_keys_follow() {
     let proposals =
         propose(database.as_ref(), &schema, &ids, &prefixes(), &known, usize::MAX).await.unwrap();
     assert_eq!(proposals.len(), 1);
-    assert_eq!((proposals[0].column.as_str(), proposals[0].inside), ("meta", 20));
+    let seen = &proposals[0];
+    let how = How::At("$.seen[*]".to_owned());
+    assert_eq!((seen.column.as_str(), &seen.how, seen.seen), ("meta", &how, 20));
 
     let wrong = BTreeMap::from([
         ("users".to_owned(), "user".to_owned()),
@@ -248,6 +251,7 @@ async fn a_plan_counts_and_writes_nothing() {
         Arc::clone(&world.journal) as Arc<dyn Knowledge>,
         world.layout().await,
         Unmapped::Hold,
+        None,
     )
     .await
     .unwrap();

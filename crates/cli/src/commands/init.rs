@@ -169,6 +169,7 @@ exclude = ["d1_migrations"]
 [records.ids]
 # "users.clerk_id" = "user"
 # "events.payload:$.actor.id" = "user"    # inside a JSON column
+# '"odd table"."a:$b"' = "user"           # names with `:$` in them, quoted as in SQL
 "#;
 
 const RECORDS_LATER: &str = r#"# [records]

@@ -224,6 +224,23 @@ fn code(end: &RunEnd, arguments: &Run) -> u8 {
     }
 }
 
+/// What leads on from here: to what really shows why a run is not through.
+fn next(context: &Context, arguments: &Run, end: &RunEnd) -> String {
+    let differs = end.verdict.as_ref().is_some_and(|verdict| !verdict.ok);
+    if code(end, arguments) != exit::UNFINISHED {
+        context.command(&["map"])
+    } else if end.aside > 0 {
+        context.command(&["failures"])
+    } else if end.moved > 0 {
+        format!("{}  (the source has moved on meanwhile)", resume(context, arguments))
+    } else if !differs {
+        resume(context, arguments)
+    } else {
+        let lines = context.command(&["verify", "--combined", "differences.txt"]);
+        format!("{lines}  (a line for each difference)")
+    }
+}
+
 fn show(context: &Context, arguments: &Run, end: &RunEnd) -> Result<(), Failure> {
     let style = context.style;
     let mut text = status::page(&end.status, style);
@@ -237,8 +254,7 @@ fn show(context: &Context, arguments: &Run, end: &RunEnd) -> Result<(), Failure>
             context.notes.always(&format!("interrupted; go on with `{resume}`"));
         }
         Finish::Quiescent => {
-            let next = if code(end, arguments) == exit::UNFINISHED { "failures" } else { "map" };
-            context.notes.say(&format!("next: {}", context.command(&[next])));
+            context.notes.say(&format!("next: {}", next(context, arguments, end)));
         }
     }
     Ok(())

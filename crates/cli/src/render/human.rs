@@ -1,6 +1,8 @@
 //! The remaining pages: check, plan, verdict, one unit.
 
-use rehome_migration::document::{CheckDoc, PlanDoc, Severity, TableVerdict, UnitDoc, Verdict};
+use rehome_migration::document::{
+    CheckDoc, PlanDoc, Severity, TablePlan, TableVerdict, UnitDoc, Verdict,
+};
 
 use super::amount;
 use super::style::Style;
@@ -50,7 +52,9 @@ pub(crate) fn plan(plan: &PlanDoc, style: Style) -> String {
     line(users.done, "done already");
     line(users.create, "would be created");
     line(users.adopt, "have an account in the target that would be adopted");
-    line(users.skip, "have one and would be left out");
+    line(users.change, "of them were changed in the source since, and would be brought up to date");
+    line(users.skip, "are left out");
+    line(users.deleted, "were deleted in the source since; their accounts stay");
     for (code, number) in &users.fail {
         line(*number, &format!("would fail: {code}"));
     }
@@ -70,6 +74,13 @@ pub(crate) fn plan(plan: &PlanDoc, style: Style) -> String {
                 text += &format!("  {} {name}: {conflict}\n", style.yellow("conflict"));
             }
         }
+    }
+    let overtaken = plan.tables.values().map(|table| table.overtaken).sum();
+    if overtaken > 0 {
+        text += &format!(
+            "  {} only changed in the target since, and stay as they are there\n",
+            amount::of(overtaken, "row")
+        );
     }
     for place in &plan.undeclared {
         text += &format!("\n{} {place}", style.red("undeclared ids"));
@@ -97,38 +108,48 @@ pub(crate) fn plan(plan: &PlanDoc, style: Style) -> String {
     text
 }
 
+/// A column of the plan's rows: its name, and the number of a table.
+type Amount = (&'static str, fn(&TablePlan) -> u64);
+
 fn plan_tables(plan: &PlanDoc) -> String {
     let in_place = plan.pins.get("records.mode").is_some_and(|mode| mode == "in-place");
+    let mut columns: Vec<Amount> = vec![("rows", |table| table.rows)];
+    if in_place {
+        columns.push(("rewritten", |table| table.rewrite));
+        columns.push(("as they are", |table| table.equal));
+    } else {
+        columns.push(("insert", |table| table.insert));
+        // Only a migration that has begun has any.
+        let later: [Amount; 2] =
+            [("update", |table| table.update), ("remove", |table| table.remove)];
+        let some = |column: &Amount| plan.tables.values().any(|table| column.1(table) > 0);
+        columns.extend(later.into_iter().filter(some));
+        let rest: [Amount; 5] = [
+            ("equal", |table| table.equal),
+            ("replace", |table| table.replace),
+            ("conflict", |table| table.conflict),
+            ("held", |table| table.held),
+            ("skipped", |table| table.skipped),
+        ];
+        columns.extend(rest);
+    }
     let ordered = plan.order.iter().filter_map(|name| plan.tables.get_key_value(name));
     let rest = plan.tables.iter().filter(|(name, _)| !plan.order.contains(name));
     let rows: Vec<_> = ordered
         .chain(rest)
         .map(|(name, table)| {
-            let numbers = if in_place {
-                vec![table.rows, table.rewrite, table.equal]
-            } else {
-                vec![
-                    table.rows,
-                    table.insert,
-                    table.equal,
-                    table.replace,
-                    table.conflict,
-                    table.held,
-                    table.skipped,
-                ]
-            };
+            let numbers = columns.iter().map(|(_, number)| amount::count(number(table)));
             let mut row = vec![name.clone()];
-            row.extend(numbers.into_iter().map(amount::count));
+            row.extend(numbers);
             row.push(table.id_columns.join(", "));
             row
         })
         .collect();
-    if in_place {
-        return table(&["table", "rows", "rewritten", "as they are", "ids in"], &[1, 2, 3], &rows);
-    }
-    let header =
-        ["table", "rows", "insert", "equal", "replace", "conflict", "held", "skipped", "ids in"];
-    table(&header, &[1, 2, 3, 4, 5, 6, 7], &rows)
+    let mut header = vec!["table"];
+    header.extend(columns.iter().map(|(name, _)| name));
+    header.push("ids in");
+    let numbers: Vec<_> = (1..=columns.len()).collect();
+    table(&header, &numbers, &rows)
 }
 
 /// The page of `verify`; `partial` when only what has arrived was compared.
@@ -161,12 +182,23 @@ pub(crate) fn verdict(verdict: &Verdict, partial: bool, style: Style) -> String 
     };
     fault(verdict.orphan_ids, "source ids still stand in the target's tables");
     fault(verdict.broken_references, "rows of the target point at rows that are not there");
-    let skipped: u64 = verdict.tables.values().map(|table| table.skipped).sum();
-    if skipped > 0 {
-        text += &format!("\n{} rows of the source were left out", amount::count(skipped));
-    }
+    let mut remark = |number: u64, what: &str| {
+        if number > 0 {
+            text += &format!("\n{} {what}", amount::count(number));
+        }
+    };
+    remark(verdict.users.skipped, "users of the source were taken out");
+    let skipped = verdict.tables.values().map(|table| table.skipped).sum();
+    remark(skipped, "rows of the source were left out");
+    let overtaken = "were changed in the target alone since a run verified them, and stay so";
+    remark(verdict.overtaken, overtaken);
+    let theirs = "of these differences were made in the target alone since a run verified what was \
+                  there; a run leaves them";
+    remark(verdict.of_the_target, theirs);
     let end = if verdict.ok && partial {
         style.yellow("what has arrived is the same on both sides; not everything has")
+    } else if verdict.ok && verdict.overtaken > 0 {
+        style.green("both sides are the same, but for what only the target has changed")
     } else if verdict.ok {
         style.green("both sides are the same")
     } else {

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use rehome_core::Halt;
 
+use super::paths::Paths;
 use super::questions::{Pass, Place, bounds};
 use super::tokens::tokens;
 use super::{IsId, Prefix, Sighting};
@@ -20,6 +21,15 @@ use crate::value::Value;
 const COLUMNS: usize = 40;
 /// Rows that a database goes through for one question: a second or so of the 30 that D1 gives.
 const WINDOW: usize = 250_000;
+
+/// How a cell is looked at.
+#[derive(Clone, Copy)]
+enum Look {
+    /// For ids.
+    For,
+    /// Also where in its document each stands, which takes reading it as one.
+    Into,
+}
 
 /// Some columns of a table.
 pub(super) struct Part<'a> {
@@ -82,7 +92,7 @@ impl<'a> Part<'a> {
         for (pass, mut answer) in passes.iter().zip(answers) {
             loop {
                 let full = answer.len() == pass.page();
-                for sighting in self.sightings(is_id, pass, &answer)? {
+                for sighting in self.sightings(is_id, pass, &answer, Look::For)? {
                     if found(sighting).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
@@ -113,7 +123,8 @@ impl<'a> Part<'a> {
                 let mut answer = database.select(vec![question]).await?.pop().unwrap_or_default();
                 let full = answer.len() == page;
                 left -= answer.len().min(left);
-                self.sightings(is_id, &pass, &answer)?.into_iter().for_each(&mut *found);
+                let seen = self.sightings(is_id, &pass, &answer, Look::Into)?;
+                seen.into_iter().for_each(&mut *found);
                 last = answer.pop().map(|mut row| {
                     row.truncate(self.key.len());
                     row
@@ -140,6 +151,7 @@ impl<'a> Part<'a> {
         is_id: IsId<'_>,
         pass: &Pass,
         rows: &[Vec<Value>],
+        look: Look,
     ) -> Result<Vec<Sighting>, Halt> {
         let mut candidates = Vec::new();
         for row in rows {
@@ -153,13 +165,18 @@ impl<'a> Part<'a> {
                 let (Value::Text(bytes) | Value::Blob(bytes)) = cell else {
                     continue;
                 };
+                let mut paths = match look {
+                    Look::For => Paths::default(),
+                    Look::Into => Paths::of(bytes),
+                };
                 for prefix in self.prefixes.iter().filter(|prefix| pass.seeks(&prefix.kind)) {
                     for id in tokens(bytes, &prefix.prefix) {
                         candidates.push(Sighting {
                             table: self.table.name.clone(),
                             column: column.name.clone(),
                             key: key.clone(),
-                            whole: id.len() == bytes.len(),
+                            beside: bytes.len().saturating_sub(id.len()),
+                            path: paths.next(&id),
                             kind: prefix.kind.clone(),
                             id,
                         });

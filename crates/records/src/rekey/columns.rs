@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::ids::IdColumns;
 use crate::policy::{Conflicts, OnConflict};
-use crate::schema::{Finding, Schema, Severity, Table};
+use crate::schema::{Finding, ForeignKey, Schema, Severity, Table};
 
 /// A column that holds keys of a rekeyed table.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -207,6 +207,15 @@ fn own_key(
 ) -> Result<Option<String>, Unfit> {
     let name = &table.name;
     let unfit = |why: String| Err(Unfit(why));
+    let numbered = [(source, table), (target, there)].into_iter().find_map(|(schema, table)| {
+        let by_rowid =
+            |key: &&ForeignKey| key.columns.iter().any(|child| child.eq_ignore_ascii_case("rowid"));
+        let key = table.foreign_keys.iter().find(by_rowid)?;
+        Some(schema.table(&key.parent).map_or(key.parent.clone(), |one| one.name.clone()))
+    });
+    if let Some(parent) = numbered {
+        return unfit(format!("its rows are numbered as those of {parent}, and follow them"));
+    }
     let column = match table.primary_key.as_slice() {
         // Nobody can refer to a rowid but by a declaration.
         [] if table.rowid.is_some() && there.rowid.is_some() => return Ok(None),

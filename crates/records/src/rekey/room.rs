@@ -60,6 +60,28 @@ pub(crate) async fn beyond(
     Ok(by.filter(|by| last.checked_add(*by).is_some()))
 }
 
+/// Whether every rekeyed table of the layout finds room in the target.
+///
+/// # Errors
+/// [`Halt::Refused`], with the reason, when one does not; or when a database cannot be read.
+pub async fn room_for(
+    layout: &Layout,
+    source: &dyn ReadDatabase,
+    target: &dyn ReadDatabase,
+) -> Result<(), Halt> {
+    shifts(layout, source, target).await.map(drop)
+}
+
+/// Why keys from `first` to `last` find no room: already beyond a target that has hardly any, or only
+/// beyond this one.
+fn no_room((first, last): (i64, i64)) -> String {
+    let fits = place(first, Some(0)).is_some_and(|by| last.checked_add(by).is_some());
+    if fits {
+        return "the largest one of the target leaves no room".to_owned();
+    }
+    format!("those of the source reach from {first} to {last}, and leave no room")
+}
+
 /// How far each rekeyed table of the layout has to move, as both databases stand now.
 pub(crate) async fn shifts(
     layout: &Layout,
@@ -86,10 +108,7 @@ pub(crate) async fn shifts(
             _ => (1, 0),
         };
         let by = beyond(target, form, (first, last), None).await?.ok_or_else(|| Halt::Refused {
-            message: format!(
-                "{} cannot get new keys: the largest one of the target leaves no room",
-                form.table
-            ),
+            message: format!("{} cannot get new keys: {}", form.table, no_room((first, last))),
             hint: "choose another answer for it in [records.on_conflict]".to_owned(),
         })?;
         shifts.insert(form.table.clone(), Shift { by, first, last });
@@ -112,5 +131,13 @@ mod tests {
         assert_eq!(place(-7, Some(-9)), Some(1000));
         assert_eq!(place(1, Some(i64::MAX)), None);
         assert_eq!(place(i64::MIN, Some(5)), None);
+    }
+
+    #[test]
+    fn the_reason_for_no_room_is_the_true_one() {
+        for source in [(1, i64::MAX), (i64::MIN, 5), (1, i64::MAX - 3)] {
+            assert!(no_room(source).contains("of the source"), "{source:?}");
+        }
+        assert!(no_room((1, 500)).contains("of the target"));
     }
 }

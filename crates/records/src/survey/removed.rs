@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use rehome_core::{Halt, Stage};
 
 use super::parents::positions;
-use super::{Fate, Past, Planned, Purpose, Surveyor, show_key};
+use super::{Fate, Past, Planned, Surveyor, show_key};
 use crate::import::digests::RowDigest;
 use crate::layout::{Form, ParentAt, pick};
 use crate::policy::{OnConflict, Removed};
@@ -56,11 +56,10 @@ impl Surveyor {
         form: &Form,
         planned: &[Planned],
         past: &Past,
-        purpose: Purpose,
     ) -> Result<Vec<Planned>, Halt> {
-        match (self.policy.removed, purpose) {
-            (Removed::Keep, _) | (Removed::Delete, Purpose::Plan) => return Ok(Vec::new()),
-            (Removed::Delete, Purpose::Import) => {}
+        match self.policy.removed {
+            Removed::Keep => return Ok(Vec::new()),
+            Removed::Delete => {}
         }
         let here: HashSet<&Vec<Value>> = planned.iter().map(|plan| &plan.key).collect();
         let mut lost: Vec<(&Vec<Value>, Option<RowDigest>)> =

@@ -218,10 +218,11 @@ impl RowPlan {
     /// When the working file or the journal's entry cannot be used.
     pub async fn explain(&self, span: &Unit, audit: &RowAudit) -> Result<(), Halt> {
         let mut columns: HashMap<String, String> = HashMap::new();
-        let mut found = |_: &str, key: &str, finding: RowFinding| {
-            if let RowFinding::Different(names) = finding {
+        let mut found = |_: &str, key: &str, finding: RowFinding| match finding {
+            RowFinding::Different(names) | RowFinding::Overtaken(Some(names)) => {
                 columns.insert(key.to_owned(), names.join(", "));
             }
+            RowFinding::Missing | RowFinding::Overtaken(None) | RowFinding::Held { .. } => {}
         };
         if audit.span(&SpanData::of(span)?, &mut found).await.is_err() {
             return Ok(());

@@ -173,8 +173,10 @@ impl Yard {
     pub(crate) fn foretell(&mut self) -> BTreeMap<String, TablePlan> {
         self.live_through(async |yard, source, target| {
             let layout = yard.layout(source.as_ref(), target.as_ref()).await;
-            let knowledge = Arc::new(yard.journal().reader().unwrap()) as Arc<dyn Knowledge>;
-            let plans = plan(source, target, knowledge, layout, Unmapped::Hold).await.unwrap();
+            let reader = Arc::new(yard.journal().reader().unwrap());
+            let knowledge = Arc::clone(&reader) as Arc<dyn Knowledge>;
+            let plans = plan(source, target, knowledge, layout, Unmapped::Hold, Some(reader));
+            let plans = plans.await.unwrap();
             plans.into_iter().map(|plan| (plan.table.clone(), plan)).collect()
         })
         .unwrap()
