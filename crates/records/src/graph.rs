@@ -1,6 +1,6 @@
 //! The order in which tables are copied: parents before their children.
 //!
-//! Foreign keys make a directed graph. Its strongly connected components (by
+//! Foreign keys, and references inside JSON, make a directed graph. Its strongly connected components (by
 //! transitive closure: a database has few tables) are the groups of
 //! tables that refer to each other in a circle; between groups the order is topological, within a
 //! group and among the unrelated it is alphabetical, so that it is the same in every run.
@@ -40,7 +40,9 @@ pub fn copy_order(schema: &Schema) -> CopyOrder {
             let parents = table
                 .foreign_keys
                 .iter()
-                .filter_map(|key| schema.table(&key.parent))
+                .map(|key| &key.parent)
+                .chain(table.documents.iter().map(|one| &one.parent))
+                .filter_map(|parent| schema.table(parent))
                 .map(|parent| parent.name.as_str())
                 .collect();
             (table.name.as_str(), parents)

@@ -208,13 +208,20 @@ fn locate_quoted<'a>(
 }
 
 fn locate(place: &str, kind: &str, schema: &Schema) -> Result<IdColumn, IdError> {
-    let kind = Kind::from_name(kind);
+    let (table, column, path) = find(place, schema)?;
+    Ok(IdColumn { table, column, path, kind: Kind::from_name(kind), follows: None })
+}
+
+/// The table, the column and the path inside it that a declared place names.
+pub(crate) fn find(
+    place: &str,
+    schema: &Schema,
+) -> Result<(String, String, Option<JsonPath>), IdError> {
     let read = |path: &str| {
         JsonPath::parse(path).map_err(|source| IdError::Path { place: place.to_owned(), source })
     };
     if let Some(((table, column), path)) = locate_quoted(place, schema) {
-        let path = path.map(read).transpose()?;
-        return Ok(IdColumn { table, column, path, kind, follows: None });
+        return Ok((table, column, path.map(read).transpose()?));
     }
     let (name, path) = match place.split_once(":$") {
         Some((name, path)) => (name, Some(read(&format!("${path}"))?)),
@@ -231,5 +238,5 @@ fn locate(place: &str, kind: &str, schema: &Schema) -> Result<IdColumn, IdError>
         Some((table.name.clone(), column.name.clone()))
     });
     let (table, column) = found.ok_or_else(|| IdError::Missing(place.to_owned()))?;
-    Ok(IdColumn { table, column, path, kind, follows: None })
+    Ok((table, column, path))
 }

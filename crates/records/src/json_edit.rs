@@ -1,4 +1,4 @@
-//! Strings inside a JSON text, found and replaced where they stand.
+//! Strings and numbers inside a JSON text, found and replaced where they stand.
 //!
 //! A JSON column is an application's own text: its spaces, the order of its keys, the spelling of
 //! its numbers may matter to somebody (a signature, a cache key, a diff). So nothing is parsed
@@ -13,18 +13,27 @@ use crate::json_path::{JsonPath, Segment};
 /// A text nested deeper is nobody's document; it is left as it is. serde_json reads as deep.
 const DEEPEST: usize = 128;
 
-/// A string of a JSON text.
+/// A string or a number of a JSON text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Found {
     /// Where it stands, quotes included.
     pub(crate) range: Range<usize>,
-    /// What it says.
+    /// What it says: the string's content, the number's spelling.
     pub(crate) text: String,
+    /// Whether it is a string.
+    pub(crate) quoted: bool,
 }
 
 /// The strings at `path`; `None` when the text is not JSON (or is nested deeper than 128
 /// containers).
 pub(crate) fn find(json: &str, path: &JsonPath) -> Option<Vec<Found>> {
+    let mut found = scalars(json, path)?;
+    found.retain(|one| one.quoted);
+    Some(found)
+}
+
+/// The same with the numbers.
+pub(crate) fn scalars(json: &str, path: &JsonPath) -> Option<Vec<Found>> {
     // Checked as a whole first: then the walk below may trust the grammar. What is ignored is
     // checked without recursion, so depth is for the walk to bound, whose stack it is.
     serde_json::from_str::<IgnoredAny>(json).ok()?;
@@ -35,7 +44,13 @@ pub(crate) fn find(json: &str, path: &JsonPath) -> Option<Vec<Found>> {
 
 /// The text with each of the ranges replaced by a JSON string of the new content. The ranges
 /// must not overlap; those that do not fit the text are left out.
-pub(crate) fn replace(json: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
+pub(crate) fn replace(json: &str, edits: Vec<(Range<usize>, String)>) -> String {
+    let raw = |(range, text)| (range, serde_json::Value::String(text).to_string());
+    replace_raw(json, edits.into_iter().map(raw).collect())
+}
+
+/// The same with JSON that is put there as it is.
+pub(crate) fn replace_raw(json: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
     edits.sort_by_key(|(range, _)| range.start);
     let mut out = String::with_capacity(json.len());
     let mut done = 0;
@@ -44,7 +59,7 @@ pub(crate) fn replace(json: &str, mut edits: Vec<(Range<usize>, String)>) -> Str
             continue;
         };
         out.push_str(before);
-        out.push_str(&serde_json::Value::String(text).to_string());
+        out.push_str(&text);
         done = range.end;
     }
     out.push_str(json.get(done..).unwrap_or_default());
@@ -81,15 +96,22 @@ impl Walk<'_> {
                 if path.is_some_and(<[Segment]>::is_empty)
                     && let Some(text) = self.decode(&range)
                 {
-                    self.found.push(Found { range, text });
+                    self.found.push(Found { range, text, quoted: true });
                 }
             }
             Some(_) => {
                 // A number, true, false or null.
+                let start = self.at;
                 while self.peek().is_some_and(|byte| {
                     !matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r')
                 }) {
                     self.at += 1;
+                }
+                let text = self.json.get(start..self.at).unwrap_or_default();
+                let number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+                if number && path.is_some_and(<[Segment]>::is_empty) {
+                    let (range, text) = (start..self.at, text.to_owned());
+                    self.found.push(Found { range, text, quoted: false });
                 }
             }
             None => {}

@@ -44,6 +44,8 @@ pub struct IdAt {
 pub struct KeyAt {
     /// Which column.
     pub column: usize,
+    /// Where inside its JSON.
+    pub path: Option<JsonPath>,
     /// Whose key it is, as the source spells it.
     pub table: String,
     /// Whether it is the row's own.
@@ -116,6 +118,9 @@ pub struct Form {
     pub on_conflict: OnConflict,
     /// Keys of tables that get new ones.
     pub keys: Vec<KeyAt>,
+    /// Tables, as the target spells them, that are carried and go first because documents refer to
+    /// their rows.
+    pub follows: Vec<String>,
 }
 
 impl Form {
@@ -137,6 +142,7 @@ impl Form {
             counter: None,
             on_conflict: OnConflict::default(),
             keys: Vec::new(),
+            follows: Vec::new(),
         }
     }
 
@@ -268,6 +274,7 @@ impl Layout {
                     };
                     form.keys.extend(column.map(|column| KeyAt {
                         column,
+                        path: key.path.clone(),
                         table: key.of.clone(),
                         own: key.own,
                         enforced: key.enforced,
@@ -402,6 +409,12 @@ impl Context<'_> {
                     !column.not_null && !to.primary_key.iter().any(in_key)
                 })
             })
+            .collect();
+        form.follows = from
+            .documents
+            .iter()
+            .filter(|one| self.source.table(&one.parent).is_some())
+            .filter_map(|one| Some(self.target.table(&one.parent)?.name.clone()))
             .collect();
         form.key = key;
         form.ids = ids;

@@ -35,6 +35,8 @@ use std::collections::BTreeMap;
 use rehome_core::Halt;
 use serde::{Deserialize, Serialize};
 
+use crate::json_edit;
+use crate::json_path::JsonPath;
 use crate::layout::{Form, KeyAt};
 use crate::span::{SpanData, key_from_json};
 use crate::value::Value;
@@ -229,19 +231,48 @@ impl Moves {
         key.checked_add(own.map_or(shift.by, |one| one.by))
     }
 
+    /// The document with the keys at a path exchanged, each as it is written there: a number, or a
+    /// string of digits. `None` when there is none.
+    fn within(&self, at: &KeyAt, path: &JsonPath, text: &str) -> Option<String> {
+        let mut edits = Vec::new();
+        for found in json_edit::scalars(text, path)? {
+            if let Some(new) = whole_number(&found.text).and_then(|key| self.new_key(at, key)) {
+                let raw = if found.quoted { format!("\"{new}\"") } else { new.to_string() };
+                edits.push((found.range, raw));
+            }
+        }
+        (!edits.is_empty()).then(|| json_edit::replace_raw(text, edits))
+    }
+
+    /// The keys inside the document of a row of the source, with where they go.
+    pub(crate) fn in_document(&self, at: &KeyAt, row: &[Value]) -> Vec<(i64, i64)> {
+        let text = row.get(at.column).and_then(Value::as_str);
+        let found =
+            text.zip(at.path.as_ref()).and_then(|(text, path)| json_edit::scalars(text, path));
+        let keys = found.unwrap_or_default();
+        let keys = keys.iter().filter_map(|found| whole_number(&found.text));
+        keys.filter_map(|key| Some((key, self.new_key(at, key)?))).collect()
+    }
+
     /// Exchanges the keys in a row.
     pub(crate) fn apply(&self, form: &Form, row: &mut [Value]) {
         for at in &form.keys {
             let Some(cell) = row.get_mut(at.column) else {
                 continue;
             };
+            if let Some(path) = &at.path {
+                if let Some(text) = cell.as_str().and_then(|text| self.within(at, path, text)) {
+                    *cell = Value::text(text);
+                }
+                continue;
+            }
             let new = |key: i64| self.new_key(at, key);
             *cell = match &*cell {
                 Value::Integer(key) => new(*key).map(Value::Integer),
                 // A reference takes part in its parent's comparison, whatever it is kept as.
                 Value::Text(_) => cell
                     .as_str()
-                    .and_then(|text| text.parse().ok().filter(|key: &i64| key.to_string() == text))
+                    .and_then(whole_number)
                     .and_then(new)
                     .map(|key| Value::text(key.to_string())),
                 Value::Real(real) => whole(*real).and_then(new).map(|key| Value::Real(key as f64)),
@@ -250,6 +281,11 @@ impl Moves {
             .unwrap_or_else(|| cell.clone());
         }
     }
+}
+
+/// The integer that a text spells, where it spells it as SQLite would.
+fn whole_number(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|key: &i64| key.to_string() == text)
 }
 
 /// The integer that a real stands for, where doubles have no gaps.
@@ -283,7 +319,7 @@ mod tests {
     }
 
     fn at(enforced: bool) -> KeyAt {
-        KeyAt { column: 0, table: "posts".to_owned(), own: false, enforced }
+        KeyAt { column: 0, path: None, table: "posts".to_owned(), own: false, enforced }
     }
 
     fn applied(value: Value, enforced: bool) -> Value {
@@ -318,6 +354,25 @@ mod tests {
         assert_eq!(applied(Value::Integer(-1), false), Value::Integer(-1));
         assert_eq!(applied(Value::Integer(0), true), Value::Integer(1000));
         assert_eq!(applied(Value::Integer(3), false), Value::Integer(1003));
+    }
+
+    #[test]
+    fn keys_inside_a_document_move_as_they_are_written() {
+        let path = JsonPath::parse("$.posts[*]").unwrap();
+        let keys = vec![KeyAt { path: Some(path), ..at(false) }];
+        let form = Form { keys, ..Form::empty("t", "t") };
+        let moved = |text: &str| {
+            let mut row = vec![Value::text(text)];
+            moves().apply(&form, &mut row);
+            row.remove(0)
+        };
+        let before =
+            r#"{ "posts" : [1, "11", 7.0, 07, "07", 0, -1, null, {"a":1}, true], "post": 1 }"#;
+        assert_eq!(moved(before), Value::text(before), "what is no JSON is left alone");
+        let before = before.replace("07, \"07\"", "\"07\"");
+        let after =
+            r#"{ "posts" : [1001, "5011", 7.0, "07", 0, -1, null, {"a":1}, true], "post": 1 }"#;
+        assert_eq!(moved(&before), Value::text(after));
     }
 
     #[test]

@@ -86,6 +86,17 @@ pub struct ForeignKey {
     pub enforced: bool,
 }
 
+/// A reference to another table that stands inside a JSON column. Nothing holds it in the database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentReference {
+    /// The column.
+    pub column: String,
+    /// Where inside its JSON, see [`crate::json_path`].
+    pub path: String,
+    /// The table to whose key it leads.
+    pub parent: String,
+}
+
 /// A table whose rows can be carried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
@@ -103,6 +114,9 @@ pub struct Table {
     pub rowid: Option<String>,
     /// Foreign keys to other tables and to itself.
     pub foreign_keys: Vec<ForeignKey>,
+    /// References inside its JSON columns, as a person has declared them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<DocumentReference>,
     /// Sets of columns that are unique besides the primary key: whole-table indexes of plain
     /// columns.
     pub unique: Vec<Vec<String>>,

@@ -7,6 +7,7 @@
 
 mod alike;
 mod displace;
+mod documents;
 mod handover;
 mod left_out;
 mod lots;
@@ -282,6 +283,7 @@ impl Surveyor {
                 self.sizes(&form, &mut planned);
             }
             Purpose::Import => {
+                self.documents(&form, &mut planned, &resolved.moves).await?;
                 self.parents(&form, &mut planned, &found, lots).await?;
                 self.sizes(&form, &mut planned);
                 reconsider_open(&mut planned, &found, past);

@@ -132,9 +132,10 @@ impl ImportSpans {
 
     /// What a span has to wait for before it is worth looking at.
     fn parents_missing(&self, form: &Form) -> Result<Option<WaitFor>, Halt> {
-        for parent in form.parents.iter().filter(|p| p.carried && !p.circle) {
+        let parents = form.parents.iter().filter(|p| p.carried && !p.circle).map(|p| &p.table);
+        for parent in parents.chain(&form.follows) {
             // Spans are scoped by the source's spelling of their table.
-            let Some(table) = self.surveyor.layout.table(&parent.table) else {
+            let Some(table) = self.surveyor.layout.table(parent) else {
                 continue;
             };
             let knowledge = &self.surveyor.knowledge;

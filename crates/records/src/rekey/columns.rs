@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::ids::IdColumns;
+use crate::json_path::JsonPath;
 use crate::policy::{Conflicts, OnConflict};
 use crate::schema::{Finding, ForeignKey, Schema, Severity, Table};
 
@@ -18,6 +19,8 @@ pub struct KeyColumn {
     pub table: String,
     /// The column, as the source spells it; `None` for the rowid of a table without a key.
     pub column: Option<String>,
+    /// Where inside the column's JSON; `None` when the column is the key.
+    pub path: Option<JsonPath>,
     /// Whose keys it holds, as the source spells it.
     pub of: String,
     /// Whether it is that table's own key.
@@ -39,7 +42,8 @@ struct Unfit(String);
 
 impl KeyColumn {
     fn is(&self, table: &str, column: &str) -> bool {
-        self.table.eq_ignore_ascii_case(table)
+        self.path.is_none()
+            && self.table.eq_ignore_ascii_case(table)
             && self.column.as_deref().unwrap_or("rowid").eq_ignore_ascii_case(column)
     }
 }
@@ -67,6 +71,7 @@ impl KeyColumns {
                 Ok(column) => found.columns.push(KeyColumn {
                     table: table.name.clone(),
                     column,
+                    path: None,
                     of: table.name.clone(),
                     own: true,
                     enforced: true,
@@ -76,6 +81,7 @@ impl KeyColumns {
             }
         }
         found.follow(&[source, target], source, &mut findings);
+        found.inside_documents(source);
         found.undeclared(source, &mut findings);
         (found, findings)
     }
@@ -146,6 +152,7 @@ impl KeyColumns {
                         new.push(KeyColumn {
                             table: ours.name.clone(),
                             column: carried.map(|column| column.name.clone()),
+                            path: None,
                             of,
                             own: false,
                             enforced: key.enforced,
@@ -161,6 +168,28 @@ impl KeyColumns {
                 return;
             }
             self.columns.append(&mut new);
+        }
+    }
+
+    /// Adds references inside JSON.
+    fn inside_documents(&mut self, source: &Schema) {
+        for table in &source.tables {
+            for reference in &table.documents {
+                let parent = source.table(&reference.parent);
+                let key = parent.and_then(|parent| parent.primary_key.first());
+                let of = key.and_then(|key| self.at(&reference.parent, key));
+                if let (Some(of), Ok(path)) = (of, JsonPath::parse(&reference.path)) {
+                    self.columns.push(KeyColumn {
+                        table: table.name.clone(),
+                        column: Some(reference.column.clone()),
+                        path: Some(path),
+                        of: of.of.clone(),
+                        own: false,
+                        enforced: false,
+                        counted: false,
+                    });
+                }
+            }
         }
     }
 

@@ -3,11 +3,15 @@
 //! Many schemas refer without saying so, or say so in the code of the application only. Once a
 //! person has declared such a reference, it is treated as a foreign key is: the table to which it
 //! leads goes first, its new keys are followed, and no row comes to stand below a stranger's. But
-//! nothing holds it in the database, so one that leads nowhere is carried as it is.
+//! nothing holds it in the database, so one that leads nowhere is carried as it is. One inside a JSON
+//! column is followed, and its table goes first; more is not known of it.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 
-use super::{Action, Finding, ForeignKey, Schema, Severity};
+use super::{Action, DocumentReference, Finding, ForeignKey, Schema, Severity};
+use crate::graph::copy_order;
+use crate::ids::{self, IdError};
 
 /// Adds `references`, from places (`comments.post_id`) to tables (`posts`), to both schemas.
 /// Those that cannot be are named.
@@ -16,32 +20,60 @@ pub fn declare(
     source: &mut Schema,
     target: &mut Schema,
 ) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut wrong: Vec<(String, String)> = Vec::new();
+    let mut inside = Vec::new();
+    let mut found = Vec::new();
     for (place, parent) in references {
         match locate(place, parent, source) {
-            Ok((table, reference)) => {
-                for schema in [&mut *source, &mut *target] {
-                    let known = schema.tables.iter_mut();
-                    for one in known.filter(|one| one.name.eq_ignore_ascii_case(&table)) {
-                        one.foreign_keys.push(reference.clone());
-                    }
-                }
-            }
-            Err(message) => findings.push(Finding {
-                severity: Severity::Refused,
-                code: "reference".to_owned(),
-                table: place.clone(),
-                message: format!("[records.references]: {message}"),
-                hint: "write \"table.column\" = \"table\", each as the source spells it, or take \
-                       the line out"
-                    .to_owned(),
-            }),
+            Ok((table, reference)) => found.push((place, table, reference)),
+            Err(message) => wrong.push((place.clone(), message)),
         }
     }
-    findings
+    for (place, table, reference) in found {
+        for schema in [&mut *source, &mut *target] {
+            let known = schema.tables.iter_mut();
+            for one in known.filter(|one| one.name.eq_ignore_ascii_case(&table)) {
+                match &reference {
+                    Reference::Column(key) => one.foreign_keys.push(key.clone()),
+                    Reference::Document(inside) => one.documents.push(inside.clone()),
+                }
+            }
+        }
+        if let Reference::Document(reference) = reference {
+            inside.push((place, table, reference.parent));
+        }
+    }
+    // A foreign key in a circle is left empty for a while; a document cannot be.
+    let order = copy_order(source);
+    for (place, table, parent) in inside {
+        if order.together(&table, &parent) {
+            let message = format!(
+                "{place:?}: {table} and {parent} refer to each other, so {parent} does not go first"
+            );
+            wrong.push((place.clone(), message));
+        }
+    }
+    let finding = |(place, message): (String, String)| {
+        Finding {
+        severity: Severity::Refused,
+        code: "reference".to_owned(),
+        table: place,
+        message: format!("[records.references]: {message}"),
+        hint: "write \"table.column\" = \"table\" or \"table.column:$.path\" = \"table\", each as the \
+               source spells it, or take the line out"
+            .to_owned(),
+    }
+    };
+    wrong.into_iter().map(finding).collect()
 }
 
-fn locate(place: &str, parent: &str, source: &Schema) -> Result<(String, ForeignKey), String> {
+/// What was declared of a table.
+enum Reference {
+    Column(ForeignKey),
+    Document(DocumentReference),
+}
+
+fn locate(place: &str, parent: &str, source: &Schema) -> Result<(String, Reference), String> {
     let Some(parent) = source.table(parent) else {
         return Err(format!(
             "{place:?}: there is no table {parent:?} among those that are carried"
@@ -50,6 +82,17 @@ fn locate(place: &str, parent: &str, source: &Schema) -> Result<(String, Foreign
     let [key] = parent.primary_key.as_slice() else {
         return Err(format!("{place:?}: {} has no key of one column", parent.name));
     };
+    match ids::find(place, source) {
+        Ok((table, column, Some(path))) => {
+            let path = path.to_string();
+            let reference = DocumentReference { column, path, parent: parent.name.clone() };
+            return Ok((table, Reference::Document(reference)));
+        }
+        Err(error @ IdError::Path { .. }) => {
+            return Err(error.source().map_or_else(|| error.to_string(), ToString::to_string));
+        }
+        Ok((_, _, None)) | Err(_) => {}
+    }
     // A table's name may itself hold a point, so every point is tried.
     let found = place.match_indices('.').find_map(|(at, _)| {
         let (table, column) = (place.get(..at)?, place.get(at + 1..)?);
@@ -79,5 +122,5 @@ fn locate(place: &str, parent: &str, source: &Schema) -> Result<(String, Foreign
         on_delete: Action::Refuse,
         enforced: false,
     };
-    Ok((table.name.clone(), reference))
+    Ok((table.name.clone(), Reference::Column(reference)))
 }

@@ -83,6 +83,7 @@ pub async fn read(database: &dyn ReadDatabase, selection: &Selection) -> Result<
                 key_never_null: false,
                 rowid: None,
                 foreign_keys: Vec::new(),
+                documents: Vec::new(),
                 unique: Vec::new(),
                 triggers: triggers
                     .iter()

@@ -12,7 +12,8 @@ use super::yard::Yard;
 
 /// Users by account and by number, in a circle with badges; a table whose key is the reference, a
 /// composite key with the reference in it, a reference to that from a table without a key; a tree
-/// of comments over several spans, whose badge no foreign key declares.
+/// of comments over several spans, whose badge no foreign key declares; documents that name badges,
+/// as numbers and as strings.
 pub(crate) const SCHEMA: &str = "
     CREATE TABLE accounts (clerk_id TEXT PRIMARY KEY, plan TEXT) WITHOUT ROWID;
     CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT, clerk_id TEXT NOT NULL UNIQUE
@@ -26,7 +27,8 @@ pub(crate) const SCHEMA: &str = "
     CREATE TABLE stamps (badge_id INTEGER, place TEXT, at TEXT,
         FOREIGN KEY (badge_id, place) REFERENCES places(badge_id, place));
     CREATE TABLE comments (id INTEGER PRIMARY KEY, badge_id INTEGER,
-        parent INTEGER REFERENCES comments(id) ON DELETE CASCADE, body TEXT UNIQUE);";
+        parent INTEGER REFERENCES comments(id) ON DELETE CASCADE, body TEXT UNIQUE);
+    CREATE TABLE a_feed (id INTEGER PRIMARY KEY, doc TEXT);";
 
 /// What every row says, and what the rows say to which it refers.
 pub(crate) const QUESTIONS: &[(&str, &str)] = &[
@@ -58,6 +60,14 @@ pub(crate) const QUESTIONS: &[(&str, &str)] = &[
         "comments",
         "SELECT c.body, c.badge_id IS NULL OR c.badge_id = 0, b.title, p.body FROM comments c \
          LEFT JOIN badges b ON b.id = c.badge_id LEFT JOIN comments p ON p.id = c.parent",
+    ),
+    (
+        "a_feed",
+        "SELECT CASE WHEN json_valid(f.doc) THEN f.doc->>'$.says' ELSE f.doc END, b.title, \
+         also.title, CASE WHEN json_valid(f.doc) THEN f.doc->>'$.also[1]' END FROM a_feed f \
+         LEFT JOIN badges b ON b.id = CASE WHEN json_valid(f.doc) THEN f.doc->>'$.badge' END \
+         LEFT JOIN badges also ON also.id = \
+         CASE WHEN json_valid(f.doc) THEN cast(f.doc->>'$.also[0]' AS INTEGER) END",
     ),
 ];
 
@@ -150,7 +160,10 @@ pub(crate) fn fill(yard: &Yard, name: &str, who: &str, users: u32, comments: u32
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {comments})
              INSERT INTO comments SELECT i, CASE i % 4 WHEN 0 THEN 0 ELSE 1 + i % ({users} * 2) END,
                  CASE WHEN i % 7 = 0 THEN i - 1 WHEN i % 50 = 1 THEN {comments} + 1 - i END,
-                 '{who} comment ' || i FROM n;"
+                 '{who} comment ' || i FROM n;
+             INSERT INTO a_feed (doc) SELECT '{{ \"badge\" : ' || id || ',\"also\":[\"' || (1 + id % ({users} * 2))
+                 || '\", 0], \"says\":\"{who} ' || title || '\"}}' FROM badges
+                 UNION ALL SELECT '{who} no document';"
         ),
     );
 }
@@ -166,7 +179,8 @@ pub(crate) fn town(kind: DatabaseKind) -> Yard {
     fill(&yard, "target.sqlite", "own", 3, 40);
     yard.users = (1..=12).map(|n| format!("user_{n}")).collect();
     yard.conflicts.default = OnConflict::Rekey;
-    yard.references = BTreeMap::from([("comments.badge_id".to_owned(), "badges".to_owned())]);
+    let to_badges = ["comments.badge_id", "a_feed.doc:$.badge", "a_feed.doc:$.also[*]"];
+    yard.references = to_badges.map(|place| (place.to_owned(), "badges".to_owned())).into();
     yard
 }
 
