@@ -20,12 +20,16 @@ mod exchange;
 mod inspect;
 mod lot;
 mod memory;
+mod order;
 mod pairs;
 mod places;
 mod restore_lots;
 mod rewrite_lots;
+mod spelling;
 mod standing;
 mod statements;
+mod tally;
+mod trouble;
 
 pub use audit::{Left, left};
 pub use inspect::inspect;

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use rehome_core::{
-    Condition, Done, Failure, Halt, Knowledge, Outcome, Pass, Prepared, Probed, Rest, Stage, Step,
-    Transition, Unit, UnitId, Way,
+    Condition, Done, Failure, Halt, Kind, Knowledge, Outcome, Pass, Prepared, Probed, Rest, Stage,
+    Step, Transition, Unit, UnitId, Way,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,14 +22,13 @@ use super::lot::{LOT, LotData};
 use super::memory::{Displaced, Past, Stood, Users};
 use super::pairs::{Pair, Turn};
 use super::places::Places;
+use super::spelling::spelled_otherwise;
 use super::standing::{earlier, rivals};
+use super::trouble::{Trouble, Troubled, Troubles, Why, failure, take_troubled};
 use crate::database::{ReadDatabase, WriteDatabase};
 use crate::misdirected::misdirected;
 use crate::rewrite::mentions;
 use crate::value::Value;
-
-/// How many users a failure's message names; the others are counted.
-const NAMED: usize = 5;
 
 /// Takes lots back to `exported`, for the users that the journal selects; those whose account has
 /// to stay keep their new ids.
@@ -47,7 +46,24 @@ struct Intent {
 struct Payload {
     work: Work,
     past: Past,
+    left: Left,
+}
+
+/// Users of a lot whose new ids stay.
+#[derive(Default)]
+struct Left {
+    /// Because their accounts do.
     kept: BTreeSet<UnitId>,
+    /// Because something is in the way.
+    troubled: Vec<Troubled>,
+}
+
+impl Left {
+    /// What a person is told of them; `None` when there are none.
+    fn failure(&self, kind: &Kind) -> Option<Failure> {
+        let kept = || (!self.kept.is_empty()).then(|| kept(&self.kept));
+        failure(kind, &self.troubled, Turn::Back).or_else(kept)
+    }
 }
 
 /// A lot, sorted.
@@ -73,21 +89,25 @@ impl RestoreLots {
 
     async fn prepare_one(&self, unit: &Unit) -> Result<Prepared, Halt> {
         let past = Past::of_effect(unit)?;
-        let sorted = sort(self.exchange.knowledge.as_ref(), &self.exchange.places, unit, &past)?;
-        if sorted.back.is_empty() {
-            return Ok(match (sorted.kept.is_empty(), sorted.others.is_empty()) {
-                (true, true) => Prepared::Advance(Done::default()),
-                (true, false) => Prepared::Leave,
-                (false, _) => Prepared::Fail { failure: kept(&sorted.kept), blocks: Vec::new() },
+        let Exchange { knowledge, target, places } = &self.exchange;
+        let Sorted { mut back, kept, others } = sort(knowledge.as_ref(), places, unit, &past)?;
+        let troubles = obstacles(target.as_ref(), places, &back).await?;
+        let troubled = take_troubled(&mut back, troubles);
+        let left = Left { kept, troubled };
+        if back.is_empty() {
+            return Ok(match (left.failure(&places.kind), others.is_empty()) {
+                (None, true) => Prepared::Advance(Done::default()),
+                (None, false) => Prepared::Leave,
+                (Some(failure), _) => Prepared::Fail { failure, blocks: Vec::new() },
             });
         }
-        let (displaced, back) = self.to_come_back(&past.displaced, &sorted.back).await?;
-        let users: BTreeSet<UnitId> = sorted.back.iter().map(|pair| pair.unit).collect();
-        let stood = [past.stood.clone(), back].concat();
-        let work = Work { pairs: sorted.back, turn: Turn::Back, stood, displaced };
+        let (displaced, there) = self.to_come_back(&past.displaced, &back).await?;
+        let users: BTreeSet<UnitId> = back.iter().map(|pair| pair.unit).collect();
+        let stood = [past.stood.clone(), there].concat();
+        let work = Work { pairs: back, turn: Turn::Back, stood, displaced };
         Ok(Prepared::Effect {
             intent: json!(Intent { users: Users::of(&users) }),
-            payload: Box::new(Payload { work, past, kept: sorted.kept }),
+            payload: Box::new(Payload { work, past, left }),
         })
     }
 
@@ -131,27 +151,31 @@ impl RestoreLots {
         let mut past = Past::of_effect(unit)?;
         let mut sorted =
             sort(self.exchange.knowledge.as_ref(), &self.exchange.places, unit, &past)?;
+        let mut left = Left { kept: sorted.kept, troubled: Vec::new() };
         if let Some(json) = &unit.intent {
             let intent = Intent::deserialize(json)
                 .map_err(|error| Halt::Bug(format!("the undo of {}: {error}", unit.source_key)))?;
             let meant = intent.users.to_set()?;
-            let (back, others) =
+            let (back, mut others) =
                 sorted.back.into_iter().partition(|pair| meant.contains(&pair.unit));
             sorted.back = back;
-            sorted.others.extend(Vec::into_iter(others).map(|pair: Pair| pair.unit));
+            // They were not meant because something was in their way.
+            let (target, places) = (self.exchange.target.as_ref(), &self.exchange.places);
+            let troubles = obstacles(target, places, &others).await?;
+            left.troubled = take_troubled(&mut others, troubles);
         }
         let reader: &dyn ReadDatabase = self.exchange.target.as_ref();
         let knowledge = self.exchange.knowledge.as_ref();
         let (missing, back) = self.to_come_back(&past.displaced, &sorted.back).await?;
         let spared = [past.stood.clone(), back].concat();
         let places = &self.exchange.places;
-        let left = places.count_turned(reader, knowledge, &sorted.back, &spared).await?;
+        let carried = places.count_turned(reader, knowledge, &sorted.back, &spared).await?;
         // Sent again it does no harm: what is back already is not found any more.
-        if left.values().any(|rows| *rows > 0) || self.own(&missing, &sorted.back)? {
+        if carried.values().any(|rows| *rows > 0) || self.own(&missing, &sorted.back)? {
             return Ok(Probed::Absent);
         }
         past.turned_back(sorted.back.iter().map(|pair| pair.unit));
-        Ok(Probed::Done(self.done(&past, &sorted.kept, &BTreeMap::new())?))
+        Ok(Probed::Done(self.done(&past, &left)?))
     }
 
     /// Whether one of these rows made room for one of these users.
@@ -167,38 +191,17 @@ impl RestoreLots {
     }
 
     /// What remains of a lot.
-    fn done(
-        &self,
-        past: &Past,
-        kept_back: &BTreeSet<UnitId>,
-        refused: &BTreeMap<String, String>,
-    ) -> Result<Done, Halt> {
+    fn done(&self, past: &Past, left: &Left) -> Result<Done, Halt> {
         if past.is_empty() {
             return Ok(Done::default());
         }
-        let rest = if !refused.is_empty() {
-            let told = |(user, why): (&String, &String)| {
-                format!("{} {user}: {why}", self.exchange.places.kind)
-            };
-            let mut named: Vec<_> = refused.iter().take(NAMED).map(told).collect();
-            if refused.len() > NAMED {
-                named.push(format!("and {} more", refused.len() - NAMED));
-            }
-            let failure = Failure::new("row_rejected", named.join("; ")).with_hint(
-                "a row under the old id is in the way most likely: see which of the two is right, \
-                 then roll back again",
-            );
-            Some(Rest::Failed { failure, blocks: Vec::new() })
-        } else if !kept_back.is_empty() {
-            Some(Rest::Failed { failure: kept(kept_back), blocks: Vec::new() })
-        } else {
-            None
-        };
+        let failure = left.failure(&self.exchange.places.kind);
+        let rest = failure.map(|failure| Rest::Failed { failure, blocks: Vec::new() });
         Ok(Done { data: Some(past.to_done().json()?), rest, ..Done::default() })
     }
 
     async fn perform(&self, unit: &Unit, payload: Payload) -> Outcome {
-        let Payload { work, mut past, kept } = payload;
+        let Payload { work, mut past, mut left } = payload;
         let pairs = work.pairs.clone();
         let races = self.race(unit, None);
         let refused = match self.exchange.perform(work, races, unit.attempts).await {
@@ -209,14 +212,15 @@ impl RestoreLots {
             }
         };
         self.race(unit, Some(false));
-        let (no, yes): (Vec<_>, Vec<_>) =
-            pairs.into_iter().partition(|pair| refused.contains_key(&pair.unit));
-        past.turned_back(yes.iter().map(|pair| pair.unit));
-        let words: BTreeMap<String, String> = no
-            .into_iter()
-            .filter_map(|pair| Some((pair.old, refused.get(&pair.unit)?.clone())))
-            .collect();
-        match self.done(&past, &kept, &words) {
+        let came = pairs.iter().filter(|pair| !refused.contains_key(&pair.unit));
+        past.turned_back(came.map(|pair| pair.unit));
+        for pair in pairs {
+            if let Some(message) = refused.get(&pair.unit) {
+                let trouble = Trouble { why: Why::RowRejected, told: message.clone() };
+                left.troubled.push(Troubled { user: pair.old, trouble });
+            }
+        }
+        match self.done(&past, &left) {
             Ok(done) => Outcome::Done(done),
             Err(halt) => Outcome::Unknown { reason: halt.to_string() },
         }
@@ -242,6 +246,15 @@ fn kept(users: &BTreeSet<UnitId>) -> Failure {
         format!("the rows of {} users stay, because their accounts do", users.len()),
     )
     .with_hint("`rehome failures` names the accounts and why they stay")
+}
+
+/// What keeps ids of these users from going back, as far as it can be seen beforehand.
+async fn obstacles(
+    database: &dyn ReadDatabase,
+    places: &Places,
+    pairs: &[Pair],
+) -> Result<Troubles, Halt> {
+    spelled_otherwise(database, places, pairs, Turn::Back).await
 }
 
 fn sort(

@@ -12,6 +12,7 @@ use crate::import::statements::{delete, unchanged, with};
 use crate::json_rows::chunks;
 use crate::layout::{Form, pick};
 use crate::rewrite::rewrite;
+use crate::undo::from_referrers;
 use crate::value::Value;
 use rehome_core::Halt;
 
@@ -132,20 +133,13 @@ pub(super) fn remove(form: &Form, rows: &[Vec<Value>], limit: usize) -> Vec<Stat
     for chunk in chunks(rows.iter(), limit) {
         out.push(unchanged(form, &chunk));
     }
+    let keys: Vec<_> = rows.iter().map(|row| pick(row, &form.key)).collect();
     for child in &form.children {
-        let keys: Vec<_> = rows.iter().map(|row| pick(row, &child.columns)).collect();
         for chunk in chunks(keys.iter(), limit) {
-            let on = chunk.matches("t", &child.child_columns);
-            let table = crate::database::quote_name(&child.table);
-            out.push(with(
-                guard(&format!(
-                    "EXISTS (SELECT 1 FROM json_each(?1) AS j CROSS JOIN {table} AS t ON {on})"
-                )),
-                &chunk,
-            ));
+            let from = from_referrers(form, child, &chunk, false);
+            out.push(with(guard(&format!("EXISTS (SELECT 1 {from})")), &chunk));
         }
     }
-    let keys: Vec<_> = rows.iter().map(|row| pick(row, &form.key)).collect();
     for chunk in chunks(keys.iter(), limit) {
         out.push(delete(form, &chunk));
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Finding, ForeignKey, Schema, Severity};
+use super::{Action, Finding, ForeignKey, OnUpdate, Schema, Severity};
 
 /// Adds `references`, from places (`comments.post_id`) to tables (`posts`), to both schemas.
 /// Those that cannot be are named.
@@ -77,6 +77,7 @@ fn locate(place: &str, parent: &str, source: &Schema) -> Result<(String, Foreign
         parent: parent.name.clone(),
         parent_columns: vec![key.clone()],
         on_delete: Action::Refuse,
+        on_update: OnUpdate::NoAction,
         enforced: false,
     };
     Ok((table.name.clone(), reference))
