@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::digests::RowDigest;
-use crate::database::{Limits, Statement, guard, quote_name};
+use crate::database::{Limits, Statement, guard, qualified, quote_name};
 use crate::json_rows::{Chunk, chunks};
 use crate::layout::{Form, pick};
 use crate::quiet::quietly;
@@ -192,13 +192,13 @@ fn all_of(terms: &[String]) -> String {
 pub(crate) fn delete(form: &Form, chunk: &Chunk) -> Statement {
     let key = form.target_key();
     let values: Vec<_> = (0..key.len()).map(|column| chunk.column(column)).collect();
-    let left = match key.as_slice() {
+    let left = match qualified("t", &key).as_slice() {
         [one] => one.clone(),
         many => format!("({})", many.join(", ")),
     };
     with(
         format!(
-            "DELETE FROM {} WHERE {left} IN (SELECT {} FROM json_each(?1) AS j)",
+            "DELETE FROM {} AS t WHERE {left} IN (SELECT {} FROM json_each(?1) AS j)",
             form.target_table(),
             values.join(", ")
         ),
@@ -218,12 +218,12 @@ pub(crate) fn update(form: &Form, chunk: &Chunk) -> Option<Statement> {
     if set.is_empty() {
         return None;
     }
-    let table = form.target_table();
     Some(with(
         format!(
-            "UPDATE OR ABORT {table} SET {} FROM json_each(?1) AS j WHERE {}",
+            "UPDATE OR ABORT {} AS t SET {} FROM json_each(?1) AS j WHERE {}",
+            form.target_table(),
             set.join(", "),
-            by_key(form, chunk, &table)
+            by_key(form, chunk, "t")
         ),
         chunk,
     ))
