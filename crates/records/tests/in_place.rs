@@ -166,7 +166,9 @@ async fn rows_under_new_ids() {
     let unit = world.unit.clone().unwrap();
     let places = world.places().await;
     let writer = world.writer().await;
-    let back = weigh(writer.as_ref(), world.memory.as_ref(), &places, &unit).await.unwrap();
+    let back = weigh(writer.as_ref(), world.memory.as_ref(), &places, &unit, world.accounts)
+        .await
+        .unwrap();
     assert_eq!((back.rows["posts"], back.rows["users"], back.restored["users"]), (5, 3, 1));
     assert_eq!(world.back().await, End::Done);
     assert_eq!(

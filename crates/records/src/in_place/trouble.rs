@@ -16,6 +16,8 @@ pub(super) enum Why {
     RowConflict,
     /// A reference spells an id otherwise than the key to which it leads.
     ReferenceSpelling,
+    /// A row that made room for theirs cannot come back.
+    PlaceTaken,
     /// The database refuses a row.
     RowRejected,
 }
@@ -26,6 +28,7 @@ impl Why {
         match self {
             Self::RowConflict => "row_conflict",
             Self::ReferenceSpelling => "reference_spelling",
+            Self::PlaceTaken => "place_taken",
             Self::RowRejected => "row_rejected",
         }
     }
@@ -46,6 +49,10 @@ impl Why {
             (Self::ReferenceSpelling, Turn::Back) => {
                 "spell the reference as the key is spelled, then roll back again"
             }
+            (Self::PlaceTaken, Turn::Forth | Turn::Back) => {
+                "the row of your application's that stands there now may be a person's: if it may \
+                 not go, leave this user as it is, or take the account back as well (without `--to`)"
+            }
             (Self::RowRejected, Turn::Forth) => {
                 "mend the row or the constraint that refuses it, then `rehome retry`"
             }
@@ -64,6 +71,13 @@ pub(super) struct Trouble {
     pub(super) why: Why,
     /// What exactly, for a person.
     pub(super) told: String,
+}
+
+impl Trouble {
+    /// The failure of the one user.
+    pub(super) fn failure(&self, turn: Turn) -> Failure {
+        Failure::new(self.why.code(), self.told.clone()).with_hint(self.why.hint(turn))
+    }
 }
 
 /// What stands in whose way.

@@ -10,7 +10,9 @@ use rehome_core::{
     Transition, Unit,
 };
 use rehome_records::ids::IdColumns;
-use rehome_records::in_place::{LOT, LotSource, Places, RestoreLots, RewriteLots, inspect};
+use rehome_records::in_place::{
+    Accounts, LOT, LotSource, Places, RestoreLots, RewriteLots, inspect,
+};
 use rehome_records::layout::Layout;
 use rehome_records::policy::Unmapped;
 use rehome_records::schema::{self, Selection};
@@ -31,6 +33,8 @@ pub(crate) struct World {
     pub(crate) unit: Option<Unit>,
     /// The emulated D1 over the same file, when that is how the database is reached.
     cloud: Option<Cloud>,
+    /// What becomes of the accounts on the way back.
+    pub(crate) accounts: Accounts,
 }
 
 /// How a lot ended.
@@ -48,7 +52,16 @@ impl World {
         rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
         let ids = ids.iter().map(|place| ((*place).to_owned(), "user".to_owned())).collect();
         let memory = Arc::new(Memory::default());
-        Self { _folder: folder, path, ids, exclude: Vec::new(), memory, unit: None, cloud: None }
+        Self {
+            _folder: folder,
+            path,
+            ids,
+            exclude: Vec::new(),
+            memory,
+            unit: None,
+            cloud: None,
+            accounts: Accounts::Go,
+        }
     }
 
     /// Users `old1` to `old<count>`, whose accounts this migration has created.
@@ -127,7 +140,7 @@ impl World {
 
     pub(crate) async fn restoring(&self) -> RestoreLots {
         let knowledge = Arc::clone(&self.memory) as Arc<dyn Knowledge>;
-        RestoreLots::new(self.writer().await, knowledge, self.places().await)
+        RestoreLots::new(self.writer().await, knowledge, self.places().await, self.accounts)
     }
 
     /// Drives the lot through a worker. `lost`: the answer does not arrive, and is probed for.
