@@ -193,3 +193,40 @@ async fn a_force_takes_nobody_who_came_since() {
     assert_eq!(stage.target().count(), 0);
     stage.replay();
 }
+
+/// In place, rows that have come under old ids since keep accounts, and the dry run says which.
+async fn rows_under_old_ids_are_foreseen(databases: Databases, seed: u64) {
+    let (stage, _) = moved(databases, seed).await;
+    let come_back: BTreeSet<_> = stage.people[..3].iter().map(|(id, _)| id.clone()).collect();
+    for id in &come_back {
+        application(&stage, &format!("INSERT INTO users (clerk_id) VALUES ('{id}')"));
+    }
+    let plan = foreseen(&stage, 3).await;
+    assert_eq!((&plan["users"]["delete"], &plan["users"]["refused"]), (&json!(57), &json!(3)));
+    let told: BTreeSet<_> = refused(&plan).into_iter().map(|(user, _)| user).collect();
+    assert_eq!(told, come_back);
+    let rewrite = plan["tables"]["users"]["rewrite"].as_u64().unwrap();
+    let _stuck = stage.rehome(&["rollback", "--yes"]).await.expect(3);
+    assert_eq!(stage.target().count(), 3, "as many as the dry run said");
+    assert_eq!(stuck(&stage).await, refused(&plan), "and the same ones");
+    assert_eq!(rewrite, 57);
+    for id in &come_back {
+        assert_eq!(
+            application(&stage, &format!("DELETE FROM users WHERE clerk_id = '{id}'")),
+            1,
+            "it was left alone"
+        );
+    }
+    let _back = stage.rehome(&["rollback", "--yes"]).await.expect(0);
+    assert_eq!(stage.target().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_under_old_ids_are_foreseen_in_a_file() {
+    rows_under_old_ids_are_foreseen(Databases::InPlace, 97).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_under_old_ids_are_foreseen_in_a_d1() {
+    rows_under_old_ids_are_foreseen(Databases::InPlaceD1, 98).await;
+}

@@ -473,14 +473,11 @@ async fn one_database(
             IdColumns::default()
         }
     };
-    // Also through tables that are not meant: a reference from there would be torn.
-    let everywhere = IdColumns::resolve(&records.ids, &whole).unwrap_or_default();
     let layout = Arc::new(Layout::new(&source_schema, &whole, &ids));
     let places = Places::read(target.as_ref(), &layout, &USER).await?;
     let kind = target.identity().kind;
-    findings.extend(
-        in_place::inspect(&whole, &places, &everywhere, kind).into_iter().map(finding::schema),
-    );
+    // Also about tables that are not meant: a reference from there would be torn.
+    findings.extend(in_place::inspect(&whole, &places, kind).into_iter().map(finding::schema));
     Ok(Some(Databases {
         source: Arc::clone(&target),
         target,

@@ -288,7 +288,8 @@ impl Way<'_> {
         {
             return Ok(Finish::Interrupted);
         }
-        if let (Some(worker), true) = (self.workers.restoring()?, self.options.to < Stage::Imported)
+        if let (Some(worker), true) =
+            (self.workers.restoring(self.options.to)?, self.options.to < Stage::Imported)
             && self.run_with(worker).await? == Finish::Interrupted
         {
             return Ok(Finish::Interrupted);

@@ -17,7 +17,7 @@ use rehome_core::progress::Watcher;
 use rehome_core::{Kind, Knowledge, Stage, Transition, UnitId};
 use rehome_records::WriteDatabase;
 use rehome_records::import::{ImportSpans, LoadSpans, SettleMentions};
-use rehome_records::in_place::{LOT, LotSource, RestoreLots, RewriteLots};
+use rehome_records::in_place::{Accounts, LOT, LotSource, RestoreLots, RewriteLots};
 use rehome_records::span::{SPAN, SpanSize, SpanSource};
 use rehome_records::undo::{DetachSpans, RowPlan, SettleUndos, UndoSpans};
 
@@ -164,18 +164,20 @@ impl<'a> Workers<'a> {
         Some(Arc::new(DetachSpans::new(target, Arc::clone(plan), table, SPANS_AT_ONCE)))
     }
 
-    /// The worker that gives lots their old ids back; `None` when rows are copied.
-    pub(crate) fn restoring(&self) -> Result<Option<Arc<dyn Transition>>, Error> {
+    /// The worker that gives lots their old ids back before users go back to `to`; `None` when
+    /// rows are copied.
+    pub(crate) fn restoring(&self, to: Stage) -> Result<Option<Arc<dyn Transition>>, Error> {
         let Some(Records { databases, target, .. }) = self.records() else { return Ok(None) };
         let Some(places) = &databases.places else { return Ok(None) };
-        let worker = RestoreLots::new(Arc::clone(target), self.knowledge()?, Arc::clone(places));
+        let (target, places) = (Arc::clone(target), Arc::clone(places));
+        let worker = RestoreLots::new(target, self.knowledge()?, places, accounts_back(to));
         Ok(Some(Arc::new(worker)))
     }
 
     /// What settles undos of both kinds that an earlier rollback left in doubt.
     pub(crate) fn with_undo_doubts(&self, engine: Engine) -> Result<Engine, Error> {
         let mut workers = vec![self.deleting(None, [])?];
-        if let Some(restoring) = self.restoring()? {
+        if let Some(restoring) = self.restoring(Stage::Exported)? {
             workers.push(restoring);
         } else if let Some(Records { databases, .. }) = self.records() {
             let (target, layout) = (Arc::clone(&databases.target), Arc::clone(&databases.layout));
@@ -252,5 +254,13 @@ impl<'a> Workers<'a> {
             }
             _ => None,
         }
+    }
+}
+
+/// What becomes of the accounts that this migration made when users go back to `to`.
+pub(crate) fn accounts_back(to: Stage) -> Accounts {
+    match to {
+        Stage::Exported => Accounts::Go,
+        Stage::Created | Stage::Mapped | Stage::Imported | Stage::Verified => Accounts::Stay,
     }
 }

@@ -65,6 +65,10 @@ pub struct Limits {
 }
 
 /// One question: `SELECT <columns> <rest>`.
+///
+/// A table of the application's may have any name, and so may its columns. So it always stands under
+/// an alias, and its columns are always qualified by that ([`qualified`]): a bare name may be taken
+/// for a column of `json_each`, and in ORDER BY for what a select list calls something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Select {
     /// SQL expressions, each of which yields one exact value. They may be evaluated more than
@@ -295,6 +299,14 @@ impl Refusal {
 /// too (measured).
 pub fn guard(condition: &str) -> String {
     format!("SELECT CASE WHEN {condition} THEN abs(-9223372036854775807-1) END")
+}
+
+/// Columns of the table that a statement calls `alias`.
+pub(crate) fn qualified<'a>(
+    alias: &str,
+    columns: impl IntoIterator<Item = &'a String>,
+) -> Vec<String> {
+    columns.into_iter().map(|column| format!("{alias}.{column}")).collect()
 }
 
 /// A name as SQL needs it.

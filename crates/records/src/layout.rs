@@ -16,7 +16,7 @@ use crate::ids::IdColumns;
 use crate::json_path::JsonPath;
 use crate::policy::{Conflicts, OnConflict};
 use crate::rekey::KeyColumns;
-use crate::schema::{Schema, Table, Trigger};
+use crate::schema::{OnUpdate, Schema, Table, Trigger};
 
 /// By what the rows of a table are told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -71,6 +71,8 @@ pub struct ParentAt {
     pub nullable: bool,
     /// Whether the database holds to it; otherwise it may lead nowhere.
     pub enforced: bool,
+    /// What becomes of the child's columns when the parent's change.
+    pub on_update: OnUpdate,
 }
 
 /// A foreign key of another table of the target that refers to this one.
@@ -376,6 +378,7 @@ impl Context<'_> {
                         .map(|c| quote_name(c))
                         .collect(),
                     enforced: reference.enforced,
+                    on_update: reference.on_update,
                     carried: self.source.table(&reference.parent).is_some()
                         && self.target.table(&reference.parent).is_some(),
                     circle: self.order.together(&to.name, &reference.parent),

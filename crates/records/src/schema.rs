@@ -71,6 +71,34 @@ pub enum Action {
     Change,
 }
 
+/// What a foreign key does when the key that it refers to changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnUpdate {
+    /// Nothing; at the end of a request whose foreign keys are deferred it has to lead somewhere.
+    NoAction,
+    /// It refuses the change at once, deferred or not.
+    Restrict,
+    /// It follows.
+    Cascade,
+    /// It becomes NULL.
+    SetNull,
+    /// It becomes its default.
+    SetDefault,
+}
+
+impl OnUpdate {
+    /// The word of SQL.
+    pub const fn as_sql(self) -> &'static str {
+        match self {
+            Self::NoAction => "NO ACTION",
+            Self::Restrict => "RESTRICT",
+            Self::Cascade => "CASCADE",
+            Self::SetNull => "SET NULL",
+            Self::SetDefault => "SET DEFAULT",
+        }
+    }
+}
+
 /// A foreign key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignKey {
@@ -82,6 +110,8 @@ pub struct ForeignKey {
     pub parent_columns: Vec<String>,
     /// What happens to the child when the parent row is deleted.
     pub on_delete: Action,
+    /// What happens to the child when the columns that it refers to change.
+    pub on_update: OnUpdate,
     /// Whether the database holds to it; otherwise a person has declared it (see [`declare`]).
     pub enforced: bool,
 }

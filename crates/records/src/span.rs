@@ -13,7 +13,7 @@ use rehome_core::{Exported, Halt, Kind, Page, Source, Unit};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::database::{DatabaseKind, ReadDatabase, Rows, Select};
+use crate::database::{DatabaseKind, ReadDatabase, Rows, Select, qualified};
 use crate::layout::{Form, Keying, Layout, TableLayout};
 use crate::rekey::{self, Relocated, Shift, Shifts};
 use crate::value::Value;
@@ -169,13 +169,14 @@ impl SpanData {
     /// # Errors
     /// [`Halt::Bug`] when the journal's keys cannot be read.
     pub fn rows(&self, form: &Form) -> Result<Select, Halt> {
-        let condition = self.condition(&form.source_key())?;
+        let key = qualified("t", &form.source_key());
+        let condition = self.condition(&key)?;
         Ok(Select::new(
-            form.source.iter().cloned(),
+            qualified("t", &form.source),
             format!(
-                "FROM {} WHERE {condition} ORDER BY {}",
+                "FROM {} AS t WHERE {condition} ORDER BY {}",
                 form.source_table(),
-                form.source_key().join(", ")
+                key.join(", ")
             ),
         ))
     }
@@ -254,12 +255,12 @@ impl SpanSource {
         };
         if table.primary_may_be_null {
             let some_null: Vec<_> =
-                form.source_key().iter().map(|column| format!("{column} IS NULL")).collect();
+                form.source_key().iter().map(|column| format!("t.{column} IS NULL")).collect();
             let rows = self
                 .ask(Select::new(
                     ["1"],
                     format!(
-                        "FROM {} WHERE {} LIMIT 1",
+                        "FROM {} AS t WHERE {} LIMIT 1",
                         form.source_table(),
                         some_null.join(" OR ")
                     ),
@@ -278,7 +279,7 @@ impl SpanSource {
         form: &Form,
         last: Option<&[Value]>,
     ) -> Result<Option<(Vec<Value>, u64)>, Halt> {
-        let key = form.source_key();
+        let key = qualified("t", &form.source_key());
         let order = key.join(", ");
         let beyond =
             last.map_or_else(String::new, |last| format!("WHERE {}", compare(&key, ">", last)));
@@ -288,7 +289,7 @@ impl SpanSource {
         let sizes: Vec<_> = form
             .source
             .iter()
-            .map(|column| format!("ifnull(octet_length({column}),0)+2"))
+            .map(|column| format!("ifnull(octet_length(t.{column}),0)+2"))
             .collect();
         let size = balanced(&sizes);
         // The collation of the key must decide the order outside as it does inside, so the order
@@ -298,7 +299,7 @@ impl SpanSource {
             format!(
                 "FROM (SELECT {names}, n, sum(size) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS total \
                  FROM (SELECT {inner}, row_number() OVER (ORDER BY {order}) AS n, {size} AS size \
-                 FROM {table} {beyond} ORDER BY {order} LIMIT {rows})) \
+                 FROM {table} AS t {beyond} ORDER BY {order} LIMIT {rows})) \
                  WHERE total <= {bytes} OR n = 1 ORDER BY n DESC LIMIT 1",
                 names = names.join(", "),
                 rows = self.size.rows,

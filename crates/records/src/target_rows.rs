@@ -7,6 +7,7 @@ use rehome_core::Halt;
 use crate::database::{ReadDatabase, Rows, Select, quote_name};
 use crate::json_rows::chunks;
 use crate::layout::{Form, ParentAt, pick};
+use crate::undo::referrers;
 use crate::value::Value;
 
 /// What was found, by the number of the row that was asked about.
@@ -234,46 +235,14 @@ pub(crate) fn take_number(row: &mut Vec<Value>, numbers: &[usize]) -> Option<usi
     numbers.get(key).copied()
 }
 
-/// Which of these rows of the target some other row refers to: for each, the referring table.
+/// Which of these rows of the target some row refers to: for each, the referring table.
 pub(crate) async fn referred(
     target: &dyn ReadDatabase,
     form: &Form,
     rows: &[Vec<Value>],
 ) -> Result<BTreeMap<usize, String>, Halt> {
-    let limit = target.limits().parameter;
-    let mut queries = Vec::new();
-    let mut asked = Vec::new();
-    for child in &form.children {
-        let keys: Vec<_> = rows.iter().map(|row| pick(row, &child.columns)).collect();
-        for chunk in chunks(keys.iter(), limit) {
-            let on = chunk.matches("t", &child.child_columns);
-            asked.push((
-                child.table.clone(),
-                (chunk.rows.start..chunk.rows.end).collect::<Vec<_>>(),
-            ));
-            queries.push(
-                Select::new(
-                    ["j.key"],
-                    format!(
-                        "FROM json_each(?1) AS j WHERE EXISTS (SELECT 1 FROM {} AS t WHERE {on})",
-                        quote_name(&child.table)
-                    ),
-                )
-                .with(chunk.json),
-            );
-        }
-    }
-    let mut found = BTreeMap::new();
-    if queries.is_empty() {
-        return Ok(found);
-    }
-    let answers: Vec<Rows> = target.select(queries).await?;
-    for ((table, numbers), answer) in asked.into_iter().zip(answers) {
-        for mut row in answer {
-            if let Some(number) = take_number(&mut row, &numbers) {
-                found.insert(number, table.clone());
-            }
-        }
-    }
-    Ok(found)
+    let keys: Vec<_> = rows.iter().map(|row| pick(row, &form.key)).collect();
+    let found = referrers(target, form, &keys, false).await?;
+    let child = |place: usize| Some(form.children.get(place)?.table.clone());
+    Ok(found.into_keys().filter_map(|(number, place)| Some((number, child(place)?))).collect())
 }

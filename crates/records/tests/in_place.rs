@@ -9,181 +9,9 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use rehome_core::{
-    Condition, Done, Effect, Failure, Knowledge, Origin, Outcome, Pass, Prepared, Probed, Rest,
-    Source as _, Stage, State, Transition, Unit,
-};
-use rehome_records::ids::IdColumns;
-use rehome_records::in_place::{LOT, LotSource, Places, RestoreLots, RewriteLots, inspect, weigh};
-use rehome_records::layout::Layout;
-use rehome_records::policy::Unmapped;
-use rehome_records::schema::{self, Selection};
-use rehome_records::sqlite::SqliteWriter;
-use rehome_records::{ReadDatabase, WriteDatabase};
-use support::picture::{Picture, picture};
-use support::{Memory, USER, fresh};
-
-/// One database and who is known.
-struct World {
-    _folder: tempfile::TempDir,
-    path: PathBuf,
-    ids: BTreeMap<String, String>,
-    exclude: Vec<String>,
-    memory: Arc<Memory>,
-    unit: Option<Unit>,
-}
-
-/// How a lot ended.
-#[derive(Debug, PartialEq)]
-enum End {
-    Done,
-    Held,
-    Failed(Failure),
-}
-
-impl World {
-    fn new(sql: &str, ids: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("one.sqlite");
-        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        let ids = ids.iter().map(|place| ((*place).to_owned(), "user".to_owned())).collect();
-        let memory = Arc::new(Memory::default());
-        Self { _folder: folder, path, ids, exclude: Vec::new(), memory, unit: None }
-    }
-
-    /// Users `old1` to `old<count>`, whose accounts this migration has created.
-    fn created(self, count: u32) -> Self {
-        for n in 1..=count {
-            self.memory.mapped(&format!("old{n}"), &format!("new{n}"), Origin::Created);
-        }
-        self
-    }
-
-    fn sql(&self, sql: &str) {
-        let connection = rusqlite::Connection::open(&self.path).unwrap();
-        connection.execute_batch(sql).unwrap();
-    }
-
-    fn ask(&self, sql: &str) -> Vec<String> {
-        let connection = rusqlite::Connection::open(&self.path).unwrap();
-        let mut statement = connection.prepare(sql).unwrap();
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
-        rows.map(Result::unwrap).collect()
-    }
-
-    fn picture(&self) -> Picture {
-        picture(&self.path)
-    }
-
-    fn writer(&self) -> Arc<dyn WriteDatabase> {
-        Arc::new(SqliteWriter::open(&self.path).unwrap())
-    }
-
-    async fn places(&self) -> Arc<Places> {
-        let writer = self.writer();
-        let reader: &dyn ReadDatabase = writer.as_ref();
-        let selection = Selection { tables: None, exclude: self.exclude.clone() };
-        let meant = schema::read(reader, &selection).await.unwrap();
-        let all = Selection { tables: None, exclude: Vec::new() };
-        let whole = schema::read(reader, &all).await.unwrap();
-        let ids = IdColumns::resolve(&self.ids, &meant).unwrap();
-        let layout = Layout::new(&meant, &whole, &ids);
-        Arc::new(Places::read(reader, &layout, &USER).await.unwrap())
-    }
-
-    /// The codes of what speaks against it.
-    async fn findings(&self) -> Vec<String> {
-        let writer = self.writer();
-        let all = Selection { tables: None, exclude: Vec::new() };
-        let whole = schema::read(writer.as_ref(), &all).await.unwrap();
-        let ids = IdColumns::resolve(&self.ids, &whole).unwrap();
-        let found = inspect(&whole, self.places().await.as_ref(), &ids, writer.identity().kind);
-        found.into_iter().map(|one| one.code).collect()
-    }
-
-    /// All users as one lot.
-    async fn cut(&mut self) {
-        let places = self.places().await;
-        let knowledge = Arc::clone(&self.memory) as Arc<dyn Knowledge>;
-        let source = LotSource::new(self.writer(), places, knowledge, Some(1000));
-        let page = source.next_page(None).await.unwrap();
-        let found = page.units.into_iter().next().unwrap();
-        self.unit = Some(fresh(1000, LOT, found));
-        assert!(source.next_page(Some(page.cursor)).await.unwrap().done, "there is one lot");
-    }
-
-    async fn rewriting(&self) -> RewriteLots {
-        let knowledge = Arc::clone(&self.memory) as Arc<dyn Knowledge>;
-        RewriteLots::new(self.writer(), knowledge, self.places().await, Unmapped::Hold)
-    }
-
-    async fn restoring(&self) -> RestoreLots {
-        let knowledge = Arc::clone(&self.memory) as Arc<dyn Knowledge>;
-        RestoreLots::new(self.writer(), knowledge, self.places().await)
-    }
-
-    /// Drives the lot through a worker. `lost`: the answer does not arrive, and is probed for.
-    async fn drive(&mut self, worker: &dyn Transition, lost: bool) -> End {
-        for _ in 0..10 {
-            let unit = self.unit.clone().unwrap();
-            let prepared = worker.prepare(std::slice::from_ref(&unit), Pass::Final).await.unwrap();
-            let (intent, payload) = match prepared.into_iter().next().unwrap() {
-                Prepared::Advance(done) => return self.end(done),
-                Prepared::Hold { .. } => return End::Held,
-                Prepared::Fail { failure, .. } => return End::Failed(failure),
-                Prepared::Effect { intent, payload } => (intent, payload),
-                Prepared::Wait(_) | Prepared::Skip(_) | Prepared::Leave => panic!("not here"),
-            };
-            let unit = self.unit.as_mut().unwrap();
-            unit.intent = Some(intent);
-            unit.intent_void = false;
-            let unit = unit.clone();
-            match worker.apply(&unit, payload).await {
-                Outcome::Done(_) if lost => {
-                    let found = worker.probe(std::slice::from_ref(&unit)).await.unwrap();
-                    match found.into_iter().next().unwrap() {
-                        Probed::Done(done) => return self.end(done),
-                        Probed::Part(part) => drop(self.end(part)),
-                        other => panic!("{other:?}"),
-                    }
-                }
-                Outcome::Done(done) => return self.end(done),
-                Outcome::NotSent { .. } => self.unit.as_mut().unwrap().intent_void = true,
-                other => panic!("{other:?}"),
-            }
-        }
-        panic!("prepared again and again");
-    }
-
-    fn end(&mut self, done: Done) -> End {
-        let unit = self.unit.as_mut().unwrap();
-        let intent = unit.intent.take();
-        unit.effect = done.data.map(|data| Effect { intent, data: Some(data) });
-        match done.rest {
-            None => End::Done,
-            Some(Rest::Held { .. }) => End::Held,
-            Some(Rest::Failed { failure, .. }) => End::Failed(failure),
-            Some(Rest::More) => panic!("not here"),
-        }
-    }
-
-    async fn forth(&mut self) -> End {
-        if self.unit.is_none() {
-            self.cut().await;
-        }
-        let worker = self.rewriting().await;
-        self.drive(&worker, false).await
-    }
-
-    async fn back(&mut self) -> End {
-        let worker = self.restoring().await;
-        self.drive(&worker, false).await
-    }
-}
+use rehome_core::{Condition, Origin, Stage, State};
+use rehome_records::in_place::weigh;
+use support::one::{End, World};
 
 const USERS: &str = "CREATE TABLE users (clerk_id TEXT PRIMARY KEY, email TEXT);
     INSERT INTO users VALUES ('old1', 'a'), ('old2', 'b'), ('stranger', 'c');";
@@ -337,8 +165,10 @@ async fn rows_under_new_ids() {
     world.sql("INSERT INTO posts VALUES (5, 'new2'), (6, 'new3');");
     let unit = world.unit.clone().unwrap();
     let places = world.places().await;
-    let writer = world.writer();
-    let back = weigh(writer.as_ref(), world.memory.as_ref(), &places, &unit).await.unwrap();
+    let writer = world.writer().await;
+    let back = weigh(writer.as_ref(), world.memory.as_ref(), &places, &unit, world.accounts)
+        .await
+        .unwrap();
     assert_eq!((back.rows["posts"], back.rows["users"], back.restored["users"]), (5, 3, 1));
     assert_eq!(world.back().await, End::Done);
     assert_eq!(

@@ -15,7 +15,7 @@ use rehome_core::{
 use rehome_emulator::d1::verifieddit;
 use rehome_records::WriteDatabase;
 use rehome_records::ids::IdColumns;
-use rehome_records::in_place::{LOT, LotSource, Places, RestoreLots, RewriteLots};
+use rehome_records::in_place::{Accounts, LOT, LotSource, Places, RestoreLots, RewriteLots};
 use rehome_records::layout::Layout;
 use rehome_records::policy::Unmapped;
 use rehome_records::schema::{self, Selection};
@@ -80,7 +80,7 @@ impl World {
     async fn back(&mut self) -> u32 {
         let (target, knowledge) = (Arc::clone(&self.target), Arc::clone(&self.knowledge));
         let places = Arc::clone(&self.places);
-        self.drive(&RestoreLots::new(target, knowledge, places)).await
+        self.drive(&RestoreLots::new(target, knowledge, places, Accounts::Go)).await
     }
 
     /// Drives the lot as the engine would; how many attempts came to nothing.

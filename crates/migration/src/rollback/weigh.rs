@@ -10,7 +10,7 @@ use rehome_clerk::undo::{Attachment, NAMED_ROWS, Standing, Tie, judge, rows_rema
 use rehome_core::journal::{Change, Journal, Reader, Selection};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Condition, Event, Failure, Knowledge as _, Stage, Unit, UnitId};
-use rehome_records::in_place::{self, LOT, Places};
+use rehome_records::in_place::{self, LOT, LotBack, Places};
 use rehome_records::undo::{Draft, KeptAccount, PlanOptions, RowPlan};
 
 use super::agreement::Agreement;
@@ -21,6 +21,7 @@ use crate::connect::{Databases, Remotes};
 use crate::document::{RefusalDoc, RestoreDoc, RollbackDoc, RowsBack};
 use crate::error::Error;
 use crate::verify;
+use crate::workers::accounts_back;
 
 /// Users that are judged at once.
 const BATCH: usize = 500;
@@ -81,7 +82,7 @@ impl Weighing<'_> {
             });
         } else if self.options.to < Stage::Imported {
             match &databases.places {
-                Some(places) => self.lots(databases, places, &mut weighed.document).await?,
+                Some(places) => self.lots((databases, places), &draft, &mut weighed).await?,
                 None => {
                     let plan = self.rows(databases, draft, &mut weighed.document).await?;
                     plan.forced(&mut |table, key| {
@@ -256,18 +257,22 @@ impl Weighing<'_> {
     /// Counts the rows whose ids would go back. Accounts that stay are known by now.
     async fn lots(
         &self,
-        databases: &Databases,
-        places: &Places,
-        document: &mut RollbackDoc,
+        (databases, places): (&Databases, &Places),
+        draft: &Draft,
+        weighed: &mut Weighed,
     ) -> Result<(), Error> {
         let reader = self.reader()?;
+        let accounts = accounts_back(self.options.to);
         let (mut after, mut done) = (UnitId(0), 0);
         loop {
             let lots = reader.with_effect(&LOT, None, after, 10)?;
             let Some(last) = lots.last() else { return Ok(()) };
             after = last.id;
             for lot in &lots {
-                let back = in_place::weigh(databases.target.as_ref(), &reader, places, lot).await?;
+                let target = databases.target.as_ref();
+                let mut back = in_place::weigh(target, &reader, places, lot, accounts).await?;
+                self.kept_by_lot(&mut back, draft, weighed).await?;
+                let document = &mut weighed.document;
                 for (table, rows) in back.rows {
                     document.tables.entry(table).or_default().rewrite += rows;
                 }
@@ -290,6 +295,37 @@ impl Weighing<'_> {
                 self.watcher.note(&Progress::Verifying { what, done, total: None });
             }
         }
+    }
+
+    /// Sticks the accounts whose users' rows cannot go back, as they would be found to be stuck
+    /// after that: then their rows are kept because they are.
+    async fn kept_by_lot(
+        &self,
+        back: &mut LotBack,
+        draft: &Draft,
+        weighed: &mut Weighed,
+    ) -> Result<(), Error> {
+        let mut stuck = Vec::new();
+        for one in std::mem::take(&mut back.troubled) {
+            refuse(&mut weighed.document, || RefusalDoc {
+                what: USER.to_string(),
+                key: one.source_key.clone(),
+                code: one.failure.code.clone(),
+                message: one.failure.message.clone(),
+            });
+            // An account that lives on, whatever becomes of its rows, is not stuck.
+            if draft.leaves(one.unit)? {
+                let users = &mut weighed.document.users;
+                users.delete = users.delete.saturating_sub(1);
+                users.refused += 1;
+                if weighed.forced.users.contains(&one.unit) {
+                    users.forced = users.forced.saturating_sub(1);
+                }
+                back.kept += 1;
+                stuck.push((one.unit, one.failure));
+            }
+        }
+        self.stick(stuck).await
     }
 
     /// Weighs every row that this migration wrote.

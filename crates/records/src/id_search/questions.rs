@@ -7,7 +7,7 @@
 use rehome_core::{Halt, Kind};
 
 use super::Prefix;
-use crate::database::{Select, quote_name};
+use crate::database::{Select, qualified, quote_name};
 use crate::schema::Column;
 use crate::value::{Value, hex};
 
@@ -86,7 +86,7 @@ impl Pass {
             }
             // The beginning first: columns without any are not looked up in the list.
             Self::Listed { prefix, .. } => format!(
-                "{} AND {} = 1 AND cast({name} as text) IN (SELECT value FROM json_each(?1))",
+                "{} AND {} = 1 AND cast({name} as text) IN (SELECT j.value FROM json_each(?1) AS j)",
                 sized("<="),
                 starts(prefix)
             ),
@@ -101,17 +101,18 @@ impl Pass {
         to: Option<&[Value]>,
         page: usize,
     ) -> Select {
-        let key = place.key.join(", ");
+        let columns = qualified("t", place.key);
+        let key = columns.join(", ");
         let mut inner = Vec::new();
         let mut outer = Vec::new();
-        for (index, column) in place.key.iter().enumerate() {
+        for (index, column) in columns.iter().enumerate() {
             inner.push(format!("{column} AS k{index}"));
             outer.push(format!("k{index}"));
         }
         let order = outer.join(", ");
         let mut any = Vec::new();
         for (index, column) in place.columns.iter().enumerate() {
-            let name = quote_name(&column.name);
+            let name = format!("t.{}", quote_name(&column.name));
             let condition = self.condition(&name, place.prefixes);
             inner.push(format!("CASE WHEN {condition} THEN {name} END AS c{index}"));
             outer.push(format!("c{index}"));
@@ -129,7 +130,7 @@ impl Pass {
         let question = Select::new(
             outer,
             format!(
-                "FROM (SELECT {} FROM {} WHERE {} ORDER BY {key} LIMIT {page}) ORDER BY {order}",
+                "FROM (SELECT {} FROM {} AS t WHERE {} ORDER BY {key} LIMIT {page}) ORDER BY {order}",
                 inner.join(", "),
                 place.table,
                 conditions.join(" AND "),
@@ -155,12 +156,13 @@ pub(super) struct Place<'a> {
 /// Asks for every key by which a table falls into windows of so many rows.
 pub(super) fn bounds(table: &str, key: &[String], rows: usize) -> Select {
     let names: Vec<String> = (0..key.len()).map(|index| format!("k{index}")).collect();
+    let key = qualified("t", key);
     let named: Vec<_> =
         key.iter().zip(&names).map(|(column, name)| format!("{column} AS {name}")).collect();
     Select::new(
         names,
         format!(
-            "FROM (SELECT {}, row_number() OVER (ORDER BY {}) AS n FROM {table}) \
+            "FROM (SELECT {}, row_number() OVER (ORDER BY {}) AS n FROM {table} AS t) \
              WHERE n % {rows} = 0 ORDER BY n",
             named.join(", "),
             key.join(", "),

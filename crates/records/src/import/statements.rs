@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::digests::RowDigest;
-use crate::database::{Limits, Statement, guard, quote_name};
+use crate::database::{Limits, Statement, guard, qualified, quote_name};
 use crate::json_rows::{Chunk, chunks};
 use crate::layout::{Form, pick};
 use crate::quiet::quietly;
@@ -202,43 +202,29 @@ fn all_of(terms: &[String]) -> String {
     }
 }
 
-/// Deletes the rows of these keys.
-pub(crate) fn delete(form: &Form, chunk: &Chunk) -> Statement {
+/// That the key of a row `t` is one of the chunk's.
+fn one_of(form: &Form, chunk: &Chunk) -> String {
     let key = form.target_key();
     let values: Vec<_> = (0..key.len()).map(|column| chunk.column(column)).collect();
-    let left = match key.as_slice() {
+    let left = match qualified("t", &key).as_slice() {
         [one] => one.clone(),
         many => format!("({})", many.join(", ")),
     };
-    with(
-        format!(
-            "DELETE FROM {} WHERE {left} IN (SELECT {} FROM json_each(?1) AS j)",
-            form.target_table(),
-            values.join(", ")
-        ),
-        chunk,
-    )
+    format!("{left} IN (SELECT {} FROM json_each(?1) AS j)", values.join(", "))
+}
+
+/// Deletes the rows of these keys.
+pub(crate) fn delete(form: &Form, chunk: &Chunk) -> Statement {
+    let (table, these) = (form.target_table(), one_of(form, chunk));
+    with(format!("DELETE FROM {table} AS t WHERE {these}"), chunk)
 }
 
 /// Empties these columns of the rows of these keys.
 fn empty(form: &Form, columns: &[usize], chunk: &Chunk) -> Statement {
     let set: Vec<_> =
         pick(&form.target, columns).iter().map(|name| format!("{name} = NULL")).collect();
-    let key = form.target_key();
-    let values: Vec<_> = (0..key.len()).map(|column| chunk.column(column)).collect();
-    let left = match key.as_slice() {
-        [one] => one.clone(),
-        many => format!("({})", many.join(", ")),
-    };
-    with(
-        format!(
-            "UPDATE OR ABORT {} SET {} WHERE {left} IN (SELECT {} FROM json_each(?1) AS j)",
-            form.target_table(),
-            set.join(", "),
-            values.join(", ")
-        ),
-        chunk,
-    )
+    let (table, these) = (form.target_table(), one_of(form, chunk));
+    with(format!("UPDATE OR ABORT {table} AS t SET {} WHERE {these}", set.join(", ")), chunk)
 }
 
 /// Gives the rows of these keys these values; `None` when they are all key.
@@ -253,12 +239,12 @@ pub(crate) fn update(form: &Form, chunk: &Chunk) -> Option<Statement> {
     if set.is_empty() {
         return None;
     }
-    let table = form.target_table();
     Some(with(
         format!(
-            "UPDATE OR ABORT {table} SET {} FROM json_each(?1) AS j WHERE {}",
+            "UPDATE OR ABORT {} AS t SET {} FROM json_each(?1) AS j WHERE {}",
+            form.target_table(),
             set.join(", "),
-            by_key(form, chunk, &table)
+            by_key(form, chunk, "t")
         ),
         chunk,
     ))

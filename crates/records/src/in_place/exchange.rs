@@ -29,6 +29,7 @@ use super::pairs::{Pair, Turn};
 use super::places::{Places, TablePlaces};
 use super::standing::{Spared, earlier};
 use super::statements;
+use super::tally::Tally;
 use crate::database::{Refusal, Statement, WriteDatabase, Written};
 use crate::layout::Form;
 use crate::quiet;
@@ -118,8 +119,10 @@ impl Exchange {
             Turn::Forth => Ok(None),
             Turn::Back => Spared::of(self.knowledge.as_ref(), places, table, place, &work.stood),
         };
+        let tally = Tally::of(places, pairs);
+        out.extend(tally.before);
         // All documents before any key: their rows are found by keys that may hold ids.
-        for (table, place) in places.each().filter(|(_, place)| place.is_document()) {
+        for (table, place) in places.documents() {
             let spared = spared(table, place)?;
             let target = self.target.as_ref();
             out.extend(
@@ -127,10 +130,11 @@ impl Exchange {
                     .await?,
             );
         }
-        for (table, place) in places.each().filter(|(_, place)| !place.is_document()) {
+        for (table, place) in places.plain() {
             let spared = spared(table, place)?;
             out.push(statements::column(table, place, pairs, turn, spared.as_ref()));
         }
+        out.extend(tally.after);
         if turn == Turn::Back {
             // What is referred to comes before what refers to it.
             for table in places.tables.iter().rev() {

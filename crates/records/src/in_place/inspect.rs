@@ -2,39 +2,26 @@
 
 use super::places::Places;
 use crate::database::DatabaseKind;
-use crate::ids::IdColumns;
 use crate::schema::{Finding, Schema, Severity};
 
 /// Looks at a database of this `kind`. `schema` is all of it; `places` are those of the tables
-/// that are meant, `ids` the columns declared and followed in all of it.
-pub fn inspect(
-    schema: &Schema,
-    places: &Places,
-    ids: &IdColumns,
-    kind: DatabaseKind,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let has = |table: &str, column: &str| {
-        places.each().any(|(of, place)| {
-            of.table.eq_ignore_ascii_case(table)
-                && of
-                    .form
-                    .names
-                    .get(place.column)
-                    .is_some_and(|one| one.eq_ignore_ascii_case(column))
-        })
-    };
-    for id in ids.iter().filter(|id| id.follows.is_some() && !has(&id.table, &id.column)) {
-        let parent = id.follows.as_deref().unwrap_or_default();
+/// that are meant.
+pub fn inspect(schema: &Schema, places: &Places, kind: DatabaseKind) -> Vec<Finding> {
+    let mut findings = left_behind(schema, places);
+    for circle in &places.circles {
         findings.push(finding(
             Severity::Refused,
-            "referring_table_excluded",
-            &id.table,
+            "references_circle",
+            &circle.table,
             format!(
-                "{}.{} refers to {parent}, and the table is not among those that are meant",
-                id.table, id.column
+                "{} refers to {} ON UPDATE {}, in a circle of references: whichever key changes \
+                 first, the action would strike rows that refer to it",
+                circle.child,
+                circle.parent,
+                circle.action.as_sql()
             ),
-            "its rows would be left behind or torn along: take it in, or drop the reference",
+            "declare the foreign key ON UPDATE CASCADE or NO ACTION, at least until the migration \
+             is done",
         ));
     }
     for (table, place) in places.each() {
@@ -104,6 +91,41 @@ pub fn inspect(
         }
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+/// References to a key that changes from columns that are not exchanged with it.
+fn left_behind(schema: &Schema, places: &Places) -> Vec<Finding> {
+    let has = |table: &str, column: &str| {
+        places.plain().any(|(of, place)| {
+            let name = of.form.names.get(place.column);
+            of.table.eq_ignore_ascii_case(table)
+                && name.is_some_and(|one| one.eq_ignore_ascii_case(column))
+        })
+    };
+    let mut findings = Vec::new();
+    for table in &schema.tables {
+        for key in table.foreign_keys.iter().filter(|key| key.enforced) {
+            for (child, parent) in key.columns.iter().zip(&key.parent_columns) {
+                if !has(&key.parent, parent) || has(&table.name, child) {
+                    continue;
+                }
+                let meant = places.tables.iter().any(|one| one.table == table.name);
+                let why = if meant {
+                    "is not declared to hold the same ids"
+                } else {
+                    "the table is not among those that are meant"
+                };
+                findings.push(finding(
+                    Severity::Refused,
+                    "referring_table_excluded",
+                    &table.name,
+                    format!("{}.{child} refers to {}.{parent}, and {why}", table.name, key.parent),
+                    "its rows would be left behind or torn along: take it in, or drop the reference",
+                ));
+            }
+        }
+    }
     findings
 }
 

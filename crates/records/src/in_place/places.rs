@@ -1,13 +1,13 @@
 //! Where ids stand in the one database, and how SQL asks for them there.
 //!
-//! Tables come with those that refer before those that are referred to, and within a table the
-//! referring columns first: when the key of a row changes, nothing points at its old value any
-//! more, so whatever the schema says of ON UPDATE finds nothing to do.
+//! Tables come with those that refer before those that are referred to; in which order their
+//! columns are exchanged is worked out in `order`.
 
 use std::collections::BTreeMap;
 
 use rehome_core::{Halt, Kind};
 
+use super::order::{At, Circle, Reference, order, references};
 use crate::database::{ReadDatabase, Select};
 use crate::json_path::{JsonPath, Segment};
 use crate::layout::{Form, Keying, Layout, TableLayout};
@@ -103,9 +103,10 @@ pub(super) struct TablePlaces {
     pub(super) form: Form,
     /// Which key that is.
     pub(super) keying: Keying,
-    /// The places, in the order in which they are rewritten: documents first, because their rows
-    /// are found by keys that hold ids themselves.
+    /// The places, documents first.
     pub(super) places: Vec<Place>,
+    /// Columns that are unique under a collation by which different texts may be the same.
+    pub(super) folded: Vec<String>,
 }
 
 impl TablePlaces {
@@ -123,6 +124,12 @@ pub struct Places {
     pub(super) kind: Kind,
     /// Tables that refer before tables that are referred to.
     pub(super) tables: Vec<TablePlaces>,
+    /// Which of their plain columns refer to which.
+    pub(super) references: Vec<Reference>,
+    /// References that would not survive the exchange.
+    pub(super) circles: Vec<Circle>,
+    /// The plain places in the order in which they are exchanged.
+    order: Vec<At>,
 }
 
 impl Places {
@@ -136,7 +143,7 @@ impl Places {
         layout: &Layout,
         kind: &Kind,
     ) -> Result<Self, Halt> {
-        let indexed = leading_columns(database, layout).await?;
+        let Indexed { mut leading, mut folded } = Indexed::read(database, layout).await?;
         let mut tables = Vec::new();
         for table in layout.tables.iter().rev() {
             let Some((form, keying)) = form_of(table) else {
@@ -145,13 +152,17 @@ impl Places {
                     hint: "give it a primary key, or exclude it".to_owned(),
                 });
             };
-            let places = places(form, kind, indexed.get(&table.name));
+            let leading = leading.remove(&table.name).unwrap_or_default();
+            let places = places(form, kind, &leading);
             if !places.is_empty() {
+                let folded = folded.remove(&table.name).unwrap_or_default();
                 let (table, form) = (table.name.clone(), form.clone());
-                tables.push(TablePlaces { table, form, keying, places });
+                tables.push(TablePlaces { table, form, keying, places, folded });
             }
         }
-        Ok(Self { kind: kind.clone(), tables })
+        let references = references(&tables);
+        let (order, circles) = order(&tables, &references);
+        Ok(Self { kind: kind.clone(), tables, references, circles, order })
     }
 
     /// Whether every place is found by an index; otherwise each question reads a table through.
@@ -162,6 +173,22 @@ impl Places {
     /// Every place with its table.
     pub(super) fn each(&self) -> impl Iterator<Item = (&TablePlaces, &Place)> {
         self.tables.iter().flat_map(|table| table.places.iter().map(move |place| (table, place)))
+    }
+
+    /// The places inside documents, with their tables.
+    pub(super) fn documents(&self) -> impl Iterator<Item = (&TablePlaces, &Place)> {
+        self.each().filter(|(_, place)| place.is_document())
+    }
+
+    /// The plain places with their tables, in the order in which they are exchanged.
+    pub(super) fn plain(&self) -> impl Iterator<Item = (&TablePlaces, &Place)> {
+        self.order.iter().filter_map(|at| self.at(*at))
+    }
+
+    /// A place and its table.
+    pub(super) fn at(&self, (table, place): At) -> Option<(&TablePlaces, &Place)> {
+        let table = self.tables.get(table)?;
+        Some((table, table.places.get(place)?))
     }
 
     /// How many rows of each table hold one of these ids, in one request.
@@ -208,7 +235,7 @@ fn form_of(table: &TableLayout) -> Option<(&Form, Keying)> {
     if table.primary_may_be_null { rowid.or(primary) } else { primary.or(rowid) }
 }
 
-fn places(form: &Form, kind: &Kind, indexed: Option<&Vec<String>>) -> Vec<Place> {
+fn places(form: &Form, kind: &Kind, leading: &[String]) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     for id in form.ids.iter().filter(|id| id.kind == *kind) {
         let same = places
@@ -222,8 +249,7 @@ fn places(form: &Form, kind: &Kind, indexed: Option<&Vec<String>>) -> Vec<Place>
         else {
             continue;
         };
-        let leads = indexed
-            .is_some_and(|columns| columns.iter().any(|column| column.eq_ignore_ascii_case(plain)));
+        let leads = leading.iter().any(|column| column.eq_ignore_ascii_case(plain));
         places.push(Place {
             column: id.column,
             name: name.clone(),
@@ -232,34 +258,44 @@ fn places(form: &Form, kind: &Kind, indexed: Option<&Vec<String>>) -> Vec<Place>
             indexed: leads && id.path.is_none(),
         });
     }
-    let refers =
-        |place: &Place| form.parents.iter().any(|parent| parent.columns.contains(&place.column));
-    places.sort_by_key(|place| match (place.is_document(), refers(place)) {
-        (true, _) => 0,
-        (false, true) => 1,
-        (false, false) => 2,
-    });
+    places.sort_by_key(|place| !place.is_document());
     places
 }
 
-/// For each table the columns that some whole index begins with.
-async fn leading_columns(
-    database: &dyn ReadDatabase,
-    layout: &Layout,
-) -> Result<BTreeMap<String, Vec<String>>, Halt> {
-    let names: Vec<_> = layout.tables.iter().map(|table| table.name.as_str()).collect();
-    let question = Select::new(
-        ["l.value", "x.name"],
-        "FROM json_each(?1) AS l, pragma_index_list(l.value) AS i, \
-         pragma_index_xinfo(i.name) AS x WHERE i.partial = 0 AND x.seqno = 0 AND x.key = 1",
-    );
-    let question = question.with(serde_json::json!(names).to_string());
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in database.select(vec![question]).await?.pop().unwrap_or_default() {
-        let text = |index: usize| row.get(index).and_then(Value::as_str).map(str::to_owned);
-        if let (Some(table), Some(column)) = (text(0), text(1)) {
-            found.entry(table).or_default().push(column);
-        }
+/// What the indexes of each table say of its columns.
+struct Indexed {
+    /// Those that some whole index begins with.
+    leading: BTreeMap<String, Vec<String>>,
+    /// Those that are unique under another collation than the bytes' own.
+    folded: BTreeMap<String, Vec<String>>,
+}
+
+impl Indexed {
+    async fn read(database: &dyn ReadDatabase, layout: &Layout) -> Result<Self, Halt> {
+        let names: Vec<_> = layout.tables.iter().map(|table| table.name.as_str()).collect();
+        let names = serde_json::json!(names).to_string();
+        let columns = |which: &str| {
+            let from = format!(
+                "FROM json_each(?1) AS l, pragma_index_list(l.value) AS i, \
+                 pragma_index_xinfo(i.name) AS x WHERE i.partial = 0 AND x.key = 1 AND {which}"
+            );
+            Select::new(["l.value", "x.name"], from).with(names.clone())
+        };
+        let questions = vec![
+            columns("x.seqno = 0"),
+            columns("i.\"unique\" = 1 AND x.coll <> 'BINARY' COLLATE NOCASE"),
+        ];
+        let mut answers = database.select(questions).await?.into_iter();
+        let mut next = || {
+            let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for row in answers.next().unwrap_or_default() {
+                let text = |index: usize| row.get(index).and_then(Value::as_str).map(str::to_owned);
+                if let (Some(table), Some(column)) = (text(0), text(1)) {
+                    found.entry(table).or_default().push(column);
+                }
+            }
+            found
+        };
+        Ok(Self { leading: next(), folded: next() })
     }
-    Ok(found)
 }

@@ -11,30 +11,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use rehome_core::{
-    Condition, Done, Failure, Halt, Knowledge, Outcome, Pass, Prepared, Probed, Rest, Stage, Step,
-    Transition, Unit, UnitId, Way,
+    Condition, Done, Failure, Halt, Kind, Knowledge, Outcome, Pass, Prepared, Probed, Rest, Stage,
+    Step, Transition, Unit, UnitId, Way,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::exchange::{Exchange, Work};
 use super::lot::{LOT, LotData};
-use super::memory::{Displaced, Past, Stood, Users};
+use super::memory::{Past, Users};
+use super::obstacles::{Accounts, homecoming, obstacles};
 use super::pairs::{Pair, Turn};
 use super::places::Places;
-use super::standing::{earlier, rivals};
+use super::trouble::{Trouble, Troubled, Troubles, Why, failure, take_troubled};
 use crate::database::{ReadDatabase, WriteDatabase};
 use crate::misdirected::misdirected;
-use crate::rewrite::mentions;
-use crate::value::Value;
-
-/// How many users a failure's message names; the others are counted.
-const NAMED: usize = 5;
 
 /// Takes lots back to `exported`, for the users that the journal selects; those whose account has
 /// to stay keep their new ids.
 pub struct RestoreLots {
     exchange: Exchange,
+    accounts: Accounts,
     races: Mutex<HashMap<UnitId, u32>>,
 }
 
@@ -47,7 +44,24 @@ struct Intent {
 struct Payload {
     work: Work,
     past: Past,
+    left: Left,
+}
+
+/// Users of a lot whose new ids stay.
+#[derive(Default)]
+struct Left {
+    /// Because their accounts do.
     kept: BTreeSet<UnitId>,
+    /// Because something is in the way.
+    troubled: Vec<Troubled>,
+}
+
+impl Left {
+    /// What a person is told of them; `None` when there are none.
+    fn failure(&self, kind: &Kind) -> Option<Failure> {
+        let kept = || (!self.kept.is_empty()).then(|| kept(&self.kept));
+        failure(kind, &self.troubled, Turn::Back).or_else(kept)
+    }
 }
 
 /// A lot, sorted.
@@ -61,144 +75,91 @@ struct Sorted {
 }
 
 impl RestoreLots {
-    /// A worker on `target`, the one database.
+    /// A worker on `target`, the one database. `accounts`: what becomes of those that this
+    /// migration made, when the ids are back.
     pub fn new(
         target: Arc<dyn WriteDatabase>,
         knowledge: Arc<dyn Knowledge>,
         places: Arc<Places>,
+        accounts: Accounts,
     ) -> Self {
         let exchange = Exchange { target, knowledge, places };
-        Self { exchange, races: Mutex::new(HashMap::new()) }
+        Self { exchange, accounts, races: Mutex::new(HashMap::new()) }
     }
 
     async fn prepare_one(&self, unit: &Unit) -> Result<Prepared, Halt> {
         let past = Past::of_effect(unit)?;
-        let sorted = sort(self.exchange.knowledge.as_ref(), &self.exchange.places, unit, &past)?;
-        if sorted.back.is_empty() {
-            return Ok(match (sorted.kept.is_empty(), sorted.others.is_empty()) {
-                (true, true) => Prepared::Advance(Done::default()),
-                (true, false) => Prepared::Leave,
-                (false, _) => Prepared::Fail { failure: kept(&sorted.kept), blocks: Vec::new() },
+        let Exchange { knowledge, target, places } = &self.exchange;
+        let Sorted { mut back, kept, others } = sort(knowledge.as_ref(), places, unit, &past)?;
+        let troubles = self.obstacles(&past, &back).await?;
+        let troubled = take_troubled(&mut back, troubles);
+        let left = Left { kept, troubled };
+        if back.is_empty() {
+            return Ok(match (left.failure(&places.kind), others.is_empty()) {
+                (None, true) => Prepared::Advance(Done::default()),
+                (None, false) => Prepared::Leave,
+                (Some(failure), _) => Prepared::Fail { failure, blocks: Vec::new() },
             });
         }
-        let (displaced, back) = self.to_come_back(&past.displaced, &sorted.back).await?;
-        let users: BTreeSet<UnitId> = sorted.back.iter().map(|pair| pair.unit).collect();
-        let stood = [past.stood.clone(), back].concat();
-        let work = Work { pairs: sorted.back, turn: Turn::Back, stood, displaced };
+        let home = homecoming(target.as_ref(), places, &past.displaced, &back).await?;
+        let users: BTreeSet<UnitId> = back.iter().map(|pair| pair.unit).collect();
+        let stood = [past.stood.clone(), home.there].concat();
+        let work = Work { pairs: back, turn: Turn::Back, stood, displaced: home.missing };
         Ok(Prepared::Effect {
             intent: json!(Intent { users: Users::of(&users) }),
-            payload: Box::new(Payload { work, past, kept: sorted.kept }),
+            payload: Box::new(Payload { work, past, left }),
         })
-    }
-
-    /// The rows that made room and have to come back; and those that are back, as rows to be
-    /// left alone. They are back where the user's own row stands under the old id again.
-    async fn to_come_back(
-        &self,
-        displaced: &[Displaced],
-        pairs: &[Pair],
-    ) -> Result<(Vec<Displaced>, Vec<Stood>), Halt> {
-        let by_new: HashMap<&str, &Pair> =
-            pairs.iter().map(|pair| (pair.new.as_str(), pair)).collect();
-        let (mut missing, mut there) = (Vec::new(), Vec::new());
-        for one in displaced {
-            let row = earlier(one)?;
-            let mut back = false;
-            for (table, place) in self.exchange.places.each() {
-                if table.table != one.table || place.is_document() {
-                    continue;
-                }
-                let named = mentions(&table.form, &super::standing::only(&row, place.column));
-                let pair = named.iter().find_map(|(_, id)| by_new.get(id.as_str()).copied());
-                if let Some(pair) = pair {
-                    let target = self.exchange.target.as_ref();
-                    let asked = vec![(pair, row.clone())];
-                    back |= !rivals(target, table, place, asked).await?.is_empty();
-                }
-            }
-            if back {
-                let places = self.exchange.places.each();
-                let places = places.filter(|(table, _)| table.table == one.table);
-                there.extend(places.map(|(table, place)| Stood::of(table, place, &row)));
-            } else {
-                missing.push(one.clone());
-            }
-        }
-        Ok((missing, there))
     }
 
     async fn probe_one(&self, unit: &Unit) -> Result<Probed, Halt> {
         let mut past = Past::of_effect(unit)?;
         let mut sorted =
             sort(self.exchange.knowledge.as_ref(), &self.exchange.places, unit, &past)?;
+        let mut left = Left { kept: sorted.kept, troubled: Vec::new() };
         if let Some(json) = &unit.intent {
             let intent = Intent::deserialize(json)
                 .map_err(|error| Halt::Bug(format!("the undo of {}: {error}", unit.source_key)))?;
             let meant = intent.users.to_set()?;
-            let (back, others) =
+            let (back, mut others) =
                 sorted.back.into_iter().partition(|pair| meant.contains(&pair.unit));
             sorted.back = back;
-            sorted.others.extend(Vec::into_iter(others).map(|pair: Pair| pair.unit));
+            // They were not meant because something was in their way.
+            let troubles = self.obstacles(&past, &others).await?;
+            left.troubled = take_troubled(&mut others, troubles);
         }
         let reader: &dyn ReadDatabase = self.exchange.target.as_ref();
         let knowledge = self.exchange.knowledge.as_ref();
-        let (missing, back) = self.to_come_back(&past.displaced, &sorted.back).await?;
-        let spared = [past.stood.clone(), back].concat();
         let places = &self.exchange.places;
-        let left = places.count_turned(reader, knowledge, &sorted.back, &spared).await?;
+        let home = homecoming(reader, places, &past.displaced, &sorted.back).await?;
+        let spared = [past.stood.clone(), home.there].concat();
+        let carried = places.count_turned(reader, knowledge, &sorted.back, &spared).await?;
         // Sent again it does no harm: what is back already is not found any more.
-        if left.values().any(|rows| *rows > 0) || self.own(&missing, &sorted.back)? {
+        if carried.values().any(|rows| *rows > 0) || !home.missing.is_empty() {
             return Ok(Probed::Absent);
         }
         past.turned_back(sorted.back.iter().map(|pair| pair.unit));
-        Ok(Probed::Done(self.done(&past, &sorted.kept, &BTreeMap::new())?))
+        Ok(Probed::Done(self.done(&past, &left)?))
     }
 
-    /// Whether one of these rows made room for one of these users.
-    fn own(&self, displaced: &[Displaced], pairs: &[Pair]) -> Result<bool, Halt> {
-        let news: BTreeSet<&str> = pairs.iter().map(|pair| pair.new.as_str()).collect();
-        for one in displaced {
-            let named = |value: &Value| value.as_str().is_some_and(|id| news.contains(id));
-            if earlier(one)?.iter().any(named) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// See [`obstacles`].
+    async fn obstacles(&self, past: &Past, pairs: &[Pair]) -> Result<Troubles, Halt> {
+        let Exchange { knowledge, target, places } = &self.exchange;
+        let about = (past.stood.as_slice(), past.displaced.as_slice(), self.accounts);
+        obstacles(target.as_ref(), knowledge.as_ref(), places, pairs, about).await
     }
 
     /// What remains of a lot.
-    fn done(
-        &self,
-        past: &Past,
-        kept_back: &BTreeSet<UnitId>,
-        refused: &BTreeMap<String, String>,
-    ) -> Result<Done, Halt> {
+    fn done(&self, past: &Past, left: &Left) -> Result<Done, Halt> {
         if past.is_empty() {
             return Ok(Done::default());
         }
-        let rest = if !refused.is_empty() {
-            let told = |(user, why): (&String, &String)| {
-                format!("{} {user}: {why}", self.exchange.places.kind)
-            };
-            let mut named: Vec<_> = refused.iter().take(NAMED).map(told).collect();
-            if refused.len() > NAMED {
-                named.push(format!("and {} more", refused.len() - NAMED));
-            }
-            let failure = Failure::new("row_rejected", named.join("; ")).with_hint(
-                "a row under the old id is in the way most likely: see which of the two is right, \
-                 then roll back again",
-            );
-            Some(Rest::Failed { failure, blocks: Vec::new() })
-        } else if !kept_back.is_empty() {
-            Some(Rest::Failed { failure: kept(kept_back), blocks: Vec::new() })
-        } else {
-            None
-        };
+        let failure = left.failure(&self.exchange.places.kind);
+        let rest = failure.map(|failure| Rest::Failed { failure, blocks: Vec::new() });
         Ok(Done { data: Some(past.to_done().json()?), rest, ..Done::default() })
     }
 
     async fn perform(&self, unit: &Unit, payload: Payload) -> Outcome {
-        let Payload { work, mut past, kept } = payload;
+        let Payload { work, mut past, mut left } = payload;
         let pairs = work.pairs.clone();
         let races = self.race(unit, None);
         let refused = match self.exchange.perform(work, races, unit.attempts).await {
@@ -209,14 +170,15 @@ impl RestoreLots {
             }
         };
         self.race(unit, Some(false));
-        let (no, yes): (Vec<_>, Vec<_>) =
-            pairs.into_iter().partition(|pair| refused.contains_key(&pair.unit));
-        past.turned_back(yes.iter().map(|pair| pair.unit));
-        let words: BTreeMap<String, String> = no
-            .into_iter()
-            .filter_map(|pair| Some((pair.old, refused.get(&pair.unit)?.clone())))
-            .collect();
-        match self.done(&past, &kept, &words) {
+        let came = pairs.iter().filter(|pair| !refused.contains_key(&pair.unit));
+        past.turned_back(came.map(|pair| pair.unit));
+        for pair in pairs {
+            if let Some(message) = refused.get(&pair.unit) {
+                let trouble = Trouble { why: Why::RowRejected, told: message.clone() };
+                left.troubled.push(Troubled { user: pair.old, trouble });
+            }
+        }
+        match self.done(&past, &left) {
             Ok(done) => Outcome::Done(done),
             Err(halt) => Outcome::Unknown { reason: halt.to_string() },
         }
@@ -310,6 +272,19 @@ pub struct LotBack {
     pub restored: BTreeMap<String, u64>,
     /// Users whose rows stay because their accounts do.
     pub kept: u64,
+    /// Users whose rows stay because something is in their way, which keeps their accounts.
+    pub troubled: Vec<UserKept>,
+}
+
+/// A user whose rows cannot go back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserKept {
+    /// Its number in the journal.
+    pub unit: UnitId,
+    /// Its identity in the source.
+    pub source_key: String,
+    /// What is in the way.
+    pub failure: Failure,
 }
 
 /// Says what [`RestoreLots`] would do with a lot. Only reads.
@@ -321,20 +296,26 @@ pub async fn weigh(
     knowledge: &dyn Knowledge,
     places: &Places,
     unit: &Unit,
+    accounts: Accounts,
 ) -> Result<LotBack, Halt> {
     let past = Past::of_effect(unit)?;
-    let sorted = sort(knowledge, places, unit, &past)?;
-    let mut back = LotBack { kept: sorted.kept.len() as u64, ..LotBack::default() };
-    back.rows = places.count_turned(database, knowledge, &sorted.back, &past.stood).await?;
-    let news: BTreeSet<&str> = sorted.back.iter().map(|pair| pair.new.as_str()).collect();
-    for one in &past.displaced {
-        let row = earlier(one)?;
-        let named = |value: &Value| value.as_str().is_some_and(|id| news.contains(id));
-        if row.iter().any(named) {
-            *back.restored.entry(one.table.clone()).or_default() += 1;
-        }
+    let Sorted { mut back, kept, others: _ } = sort(knowledge, places, unit, &past)?;
+    let about = (past.stood.as_slice(), past.displaced.as_slice(), accounts);
+    let troubles = obstacles(database, knowledge, places, &back, about).await?;
+    let mut lot = LotBack { kept: kept.len() as u64, ..LotBack::default() };
+    lot.troubled = back
+        .iter()
+        .filter_map(|pair| {
+            let failure = troubles.get(&pair.unit)?.failure(Turn::Back);
+            Some(UserKept { unit: pair.unit, source_key: pair.old.clone(), failure })
+        })
+        .collect();
+    back.retain(|pair| !troubles.contains_key(&pair.unit));
+    lot.rows = places.count_turned(database, knowledge, &back, &past.stood).await?;
+    for one in homecoming(database, places, &past.displaced, &back).await?.missing {
+        *lot.restored.entry(one.table).or_default() += 1;
     }
-    Ok(back)
+    Ok(lot)
 }
 
 /// The users whose rows carry new ids because of this lot.

@@ -16,13 +16,12 @@ use super::lot::{LOT, LotData};
 use super::memory::{LotIntent, Past, Users};
 use super::pairs::{Pair, Turn, sought};
 use super::places::Places;
+use super::spelling::spelled_otherwise;
 use super::standing::{Known as Remembered, standing};
+use super::trouble::{Trouble, Troubled, Why, failure, take_troubled};
 use crate::database::{ReadDatabase, Select, WriteDatabase};
 use crate::misdirected::misdirected;
 use crate::policy::Unmapped;
-
-/// How many users a failure's message names; the others are counted.
-const NAMED: usize = 5;
 
 /// Exchanges the ids of lots: `exported` to `imported`.
 pub struct RewriteLots {
@@ -48,7 +47,7 @@ struct Open {
     /// Those among them that this run was to move.
     blocks: Vec<Block>,
     /// They cannot come without a person.
-    failed: Vec<(String, &'static str, String)>,
+    failed: Vec<Troubled>,
 }
 
 /// What remains of a lot.
@@ -131,13 +130,9 @@ impl RewriteLots {
             Ok(found) => found,
             Err(why) => return Ok(too_much(why, &now, &places.kind)),
         };
-        now.retain(|pair| match found.conflicts.get(&pair.unit) {
-            None => true,
-            Some(why) => {
-                open.failed.push((pair.old.clone(), "row_conflict", why.clone()));
-                false
-            }
-        });
+        let mut troubles = spelled_otherwise(target, places, &now, Turn::Forth).await?;
+        troubles.extend(found.conflicts);
+        open.failed.extend(take_troubled(&mut now, troubles));
         let displaced = found.displaced.clone();
         past.stood.extend(found.stood);
         for one in &found.displaced {
@@ -185,24 +180,8 @@ impl RewriteLots {
     /// person is needed either way, and what waits is found again then.
     fn left_over(&self, open: Open) -> Option<LeftOver> {
         let kind = &self.exchange.places.kind;
-        if let Some((_, code, _)) = open.failed.first() {
-            let told = |(user, _, why): &(String, &str, String)| format!("{kind} {user}: {why}");
-            let mut named: Vec<_> = open.failed.iter().take(NAMED).map(told).collect();
-            if open.failed.len() > NAMED {
-                named.push(format!("and {} more", open.failed.len() - NAMED));
-            }
-            let hint = match *code {
-                "row_conflict" => {
-                    "decide which of the two rows is right and remove the other one, then \
-                     `rehome retry`"
-                }
-                _ => "mend the row or the constraint that refuses it, then `rehome retry`",
-            };
-            let failure = Failure::new(*code, named.join("; ")).with_hint(hint);
-            let block = |(user, _, _): &(String, &str, String)| Block {
-                kind: kind.clone(),
-                key: user.clone(),
-            };
+        if let Some(failure) = failure(kind, &open.failed, Turn::Forth) {
+            let block = |one: &Troubled| Block { kind: kind.clone(), key: one.user.clone() };
             let blocks = open.failed.iter().map(block).chain(open.blocks).collect();
             return Some(LeftOver::Fails { failure, blocks });
         }
@@ -305,7 +284,8 @@ impl RewriteLots {
         past.finish(written.map(|pair| pair.unit));
         for pair in &pairs {
             if let Some(message) = refused.get(&pair.unit) {
-                open.failed.push((pair.old.clone(), "row_rejected", message.clone()));
+                let trouble = Trouble { why: Why::RowRejected, told: message.clone() };
+                open.failed.push(Troubled { user: pair.old.clone(), trouble });
             }
         }
         match past.to_done().json() {

@@ -9,13 +9,14 @@
 //! come from a webhook: its account is one that this migration created, and nothing refers to it.
 //! Any other row in the way is a conflict that a person has to look at.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rehome_core::{Halt, Knowledge, Origin, UnitId};
 
 use super::memory::{Displaced, Stood};
 use super::pairs::{Pair, Turn, sought};
 use super::places::{Place, Places, TablePlaces};
+use super::trouble::{Trouble, Troubles, Why};
 use crate::database::{ReadDatabase, Select};
 use crate::import::KeySet;
 use crate::json_rows::{Chunk, chunks};
@@ -38,7 +39,7 @@ pub(super) struct Standing {
     /// Rows to be taken out of the way.
     pub(super) displaced: Vec<Displaced>,
     /// Users whose own row cannot come, and why.
-    pub(super) conflicts: BTreeMap<UnitId, String>,
+    pub(super) conflicts: Troubles,
 }
 
 /// What an earlier request may have left, and must not be taken for the application's.
@@ -121,12 +122,13 @@ pub(super) async fn standing(
                     }
                     Some(why) => {
                         let table = &table.table;
-                        found.conflicts.entry(pair.unit).or_insert_with(|| {
-                            format!(
+                        found.conflicts.entry(pair.unit).or_insert_with(|| Trouble {
+                            why: Why::RowConflict,
+                            told: format!(
                                 "{table} {} stands under the new id {}: {why}",
                                 show_key(&key),
                                 pair.new
-                            )
+                            ),
                         });
                     }
                 }

@@ -12,6 +12,7 @@ use crate::import::statements::{delete, unchanged, with};
 use crate::json_rows::chunks;
 use crate::layout::{Form, pick};
 use crate::rewrite::rewrite;
+use crate::undo::from_referrers;
 use crate::value::Value;
 use rehome_core::Halt;
 
@@ -31,15 +32,15 @@ pub(super) fn column(
     let mut sql = if place.indexed {
         format!(
             "WITH m(o, n) AS MATERIALIZED (SELECT j.key, j.value FROM json_each(?1) AS j) \
-             UPDATE OR ABORT {of} SET {name} = m.n FROM m \
-             WHERE {of}.{name} = m.o AND ({of}.{name} COLLATE BINARY) = m.o"
+             UPDATE OR ABORT {of} AS t SET {name} = m.n FROM m \
+             WHERE t.{name} = m.o AND (t.{name} COLLATE BINARY) = m.o"
         )
     } else {
         format!(
-            "UPDATE OR ABORT {of} SET {name} = \
-             coalesce(json_extract(?1, '$.' || json_quote({name})), {name}) \
-             WHERE {name} IN (SELECT j.key FROM json_each(?1) AS j) \
-             AND ({name} COLLATE BINARY) IN (SELECT j.key FROM json_each(?1) AS j)"
+            "UPDATE OR ABORT {of} AS t SET {name} = \
+             coalesce(json_extract(?1, '$.' || json_quote(t.{name})), t.{name}) \
+             WHERE t.{name} IN (SELECT j.key FROM json_each(?1) AS j) \
+             AND (t.{name} COLLATE BINARY) IN (SELECT j.key FROM json_each(?1) AS j)"
         )
     };
     if let Some(spared) = spared {
@@ -47,7 +48,7 @@ pub(super) fn column(
         for chunk in chunks(spared.keys.iter(), usize::MAX) {
             sql += &format!(
                 " AND NOT EXISTS (SELECT 1 FROM json_each(?2) AS j WHERE {})",
-                spared.matches(&of, &chunk)
+                spared.matches("t", &chunk)
             );
             params.push(chunk.json);
         }
@@ -97,27 +98,20 @@ pub(super) async fn documents(
     let mut out = Vec::new();
     for chunk in chunks(edited.iter(), database.limits().parameter) {
         let of = form.target_table();
-        let by_key = |alias: &str| -> String {
-            let parts = key.iter().enumerate();
-            let parts: Vec<_> =
-                parts.map(|(at, name)| format!("{alias}.{name} = {}", chunk.column(at))).collect();
-            parts.join(" AND ")
-        };
+        let by_key = chunk.matches("t", &key);
         let name = &place.name;
         let (old, new) = (chunk.column(key.len()), chunk.column(key.len() + 1));
         out.push(with(
             format!(
-                "UPDATE OR ABORT {of} SET {name} = {new} FROM json_each(?1) AS j \
-                 WHERE {} AND ({of}.{name} COLLATE BINARY) = {old}",
-                by_key(&of)
+                "UPDATE OR ABORT {of} AS t SET {name} = {new} FROM json_each(?1) AS j \
+                 WHERE {by_key} AND (t.{name} COLLATE BINARY) = {old}"
             ),
             &chunk,
         ));
         out.push(with(
             guard(&format!(
-                "(SELECT count(*) FROM json_each(?1) AS j CROSS JOIN {of} AS t ON {} \
+                "(SELECT count(*) FROM json_each(?1) AS j CROSS JOIN {of} AS t ON {by_key} \
                  WHERE (t.{name} COLLATE BINARY) = {new}) <> {}",
-                by_key("t"),
                 chunk.rows.len()
             )),
             &chunk,
@@ -132,20 +126,13 @@ pub(super) fn remove(form: &Form, rows: &[Vec<Value>], limit: usize) -> Vec<Stat
     for chunk in chunks(rows.iter(), limit) {
         out.push(unchanged(form, &chunk));
     }
+    let keys: Vec<_> = rows.iter().map(|row| pick(row, &form.key)).collect();
     for child in &form.children {
-        let keys: Vec<_> = rows.iter().map(|row| pick(row, &child.columns)).collect();
         for chunk in chunks(keys.iter(), limit) {
-            let on = chunk.matches("t", &child.child_columns);
-            let table = crate::database::quote_name(&child.table);
-            out.push(with(
-                guard(&format!(
-                    "EXISTS (SELECT 1 FROM json_each(?1) AS j CROSS JOIN {table} AS t ON {on})"
-                )),
-                &chunk,
-            ));
+            let from = from_referrers(form, child, &chunk, false);
+            out.push(with(guard(&format!("EXISTS (SELECT 1 {from})")), &chunk));
         }
     }
-    let keys: Vec<_> = rows.iter().map(|row| pick(row, &form.key)).collect();
     for chunk in chunks(keys.iter(), limit) {
         out.push(delete(form, &chunk));
     }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as _;
 
-use super::{Action, DocumentReference, Finding, ForeignKey, Schema, Severity};
+use super::{Action, DocumentReference, Finding, ForeignKey, OnUpdate, Schema, Severity};
 use crate::graph::copy_order;
 use crate::ids::{self, IdError};
 
@@ -120,6 +120,7 @@ fn locate(place: &str, parent: &str, source: &Schema) -> Result<(String, Referen
         parent: parent.name.clone(),
         parent_columns: vec![key.clone()],
         on_delete: Action::Refuse,
+        on_update: OnUpdate::NoAction,
         enforced: false,
     };
     Ok((table.name.clone(), Reference::Column(reference)))

@@ -8,7 +8,9 @@ use rehome_core::Halt;
 
 use super::sql::tokens;
 use super::virtuals::{Nature, keepers, nature};
-use super::{Action, Column, ForeignKey, PassedOver, Schema, Selection, Table, TextIndex, Trigger};
+use super::{
+    Action, Column, ForeignKey, OnUpdate, PassedOver, Schema, Selection, Table, TextIndex, Trigger,
+};
 use crate::database::{ReadDatabase, Rows, Select};
 use crate::value::Value;
 
@@ -143,7 +145,15 @@ async fn details(
             per_table("table_xinfo", "WHERE x.hidden <> 1 ORDER BY l.key, x.cid"),
         ),
         Select::new(
-            ["l.value", "x.id", "x.\"table\"", "x.\"from\"", "x.\"to\"", "x.on_delete"],
+            [
+                "l.value",
+                "x.id",
+                "x.\"table\"",
+                "x.\"from\"",
+                "x.\"to\"",
+                "x.on_delete",
+                "x.on_update",
+            ],
             per_table("foreign_key_list", "ORDER BY l.key, x.id, x.seq"),
         ),
         Select::new(
@@ -265,6 +275,7 @@ fn foreign_keys(keys: &Rows, name: &str, tables: &[Table]) -> Vec<ForeignKey> {
                         "CASCADE" | "SET NULL" | "SET DEFAULT" => Action::Change,
                         _ => Action::Refuse,
                     },
+                    on_update: on_update(&text(row, 6)),
                     enforced: true,
                 },
             ));
@@ -286,6 +297,14 @@ fn foreign_keys(keys: &Rows, name: &str, tables: &[Table]) -> Vec<ForeignKey> {
         }
     }
     keys
+}
+
+/// As `pragma_foreign_key_list` spells it.
+fn on_update(word: &str) -> OnUpdate {
+    [OnUpdate::Restrict, OnUpdate::Cascade, OnUpdate::SetNull, OnUpdate::SetDefault]
+        .into_iter()
+        .find(|action| action.as_sql() == word)
+        .unwrap_or(OnUpdate::NoAction)
 }
 
 fn of<'a>(rows: &'a Rows, table: &'a str) -> impl Iterator<Item = &'a Vec<Value>> {

@@ -59,6 +59,16 @@ impl Draft {
         })
     }
 
+    /// Whether the account of this unit is to go.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn leaves(&self, unit: UnitId) -> Result<bool, Halt> {
+        self.scratch.work(|file| {
+            file.prepare_cached("SELECT 1 FROM leaving WHERE unit = ?1")?.exists([unit.0])
+        })
+    }
+
     /// What the units are.
     pub(super) const fn kind(&self) -> &Kind {
         &self.kind

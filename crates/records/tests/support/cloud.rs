@@ -2,6 +2,7 @@
 //! other without an engine.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -78,12 +79,21 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) async fn new() -> Self {
-        let spec = |uuid: &str, name: &str| DatabaseSpec {
+        Self::of(None).await
+    }
+
+    /// The target is the database in this file.
+    pub(crate) async fn over(target: &Path) -> Self {
+        Self::of(Some(target.to_owned())).await
+    }
+
+    async fn of(target: Option<PathBuf>) -> Self {
+        let spec = |uuid: &str, name: &str, path| DatabaseSpec {
             uuid: uuid.to_owned(),
             name: name.to_owned(),
-            path: None,
+            path,
         };
-        let databases = vec![spec(SOURCE, "badges-testing"), spec(TARGET, "badges")];
+        let databases = vec![spec(SOURCE, "badges-testing", None), spec(TARGET, "badges", target)];
         let d1 = Arc::new(D1::new("acc", "token", databases).unwrap());
         let faults = Faults::default();
         let app: Router = router(Arc::clone(&d1)).layer(from_fn_with_state(faults.clone(), meddle));

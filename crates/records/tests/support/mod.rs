@@ -5,6 +5,7 @@
 
 pub(crate) mod back;
 pub(crate) mod cloud;
+pub(crate) mod one;
 pub(crate) mod picture;
 pub(crate) mod shapes;
 pub(crate) mod town;

@@ -310,10 +310,32 @@ impl Yard {
             run(engine).await;
         }
     }
+
+    /// The source has moved on: every span that has arrived goes again.
+    pub(crate) fn reopen(&mut self) {
+        let spans = self.spans();
+        self.live_through(async |yard, _, _| {
+            let again = |unit: &Unit| {
+                Change::reopened(unit.id, Stage::Exported, "moved on".to_owned(), None)
+            };
+            yard.journal().submit(spans.iter().map(again).collect()).await.unwrap();
+        })
+        .unwrap();
+    }
+
     /// All spans as the journal has them.
     pub(crate) fn spans(&self) -> Vec<Unit> {
         let reader = self.reader();
-        reader.standing_at_least(&SPAN, Stage::Exported, UnitId(0), 10_000).unwrap()
+        let mut all: Vec<Unit> = Vec::new();
+        // A page holds so many bytes, whatever it was asked for.
+        loop {
+            let after = all.last().map_or(UnitId(0), |unit| unit.id);
+            let page = reader.standing_at_least(&SPAN, Stage::Exported, after, 10_000).unwrap();
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page);
+        }
     }
 
     /// That every span has arrived whole.
