@@ -67,8 +67,8 @@ pub struct Limits {
 /// One question: `SELECT <columns> <rest>`.
 ///
 /// A table of the application's may have any name, and so may its columns. So it always stands under
-/// an alias, and its columns are always qualified by that ([`qualified`]): a bare name may be taken
-/// for a column of `json_each`, and in ORDER BY for what a select list calls something.
+/// an alias, and its columns are always qualified by that: a bare name may be taken for a column of
+/// `json_each`, and in ORDER BY for what a select list calls something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Select {
     /// SQL expressions, each of which yields one exact value. They may be evaluated more than

@@ -2,9 +2,9 @@
 //!
 //! Values are read natively, so nothing has to be wrapped. A reader opens the file read-only: it
 //! cannot write even by mistake. The one thing that needs more is a transaction that another program
-//! left unfinished ([`unfinished`]): it is SQLite that takes that back, not we. A writer performs each request in one `BEGIN IMMEDIATE`
-//! transaction with foreign keys on. SQLite's calls block, so they run on tokio's blocking
-//! threads, one at a time per connection.
+//! left unfinished (`sqlite/unfinished.rs`): it is SQLite that takes that back, not we. A writer
+//! performs each request in one `BEGIN IMMEDIATE` transaction with foreign keys on. SQLite's calls
+//! block, so they run on tokio's blocking threads, one at a time per connection.
 
 mod error;
 #[cfg(test)]

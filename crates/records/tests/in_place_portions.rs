@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use rehome_core::{
-    Effect, Knowledge, Origin, Outcome, Pass, Prepared, Probed, Source as _, Transition, Unit,
+    Effect, Knowledge, Origin, Outcome, Pass, Prepared, Probed, Rest, Source as _, Transition, Unit,
 };
 use rehome_emulator::d1::verifieddit;
 use rehome_records::WriteDatabase;
@@ -214,6 +214,48 @@ async fn one_of_several_requests_is_lost() {
         }
     }
     assert!(parts >= 16, "only {parts} of those that write were lost");
+}
+
+/// A webhook makes a row between look and request, and only the last of four requests meets it: it is
+/// known of everybody what happened, so the row makes room.
+#[tokio::test]
+async fn a_race_after_others_came_through_leaves_nobody_in_doubt() {
+    let mut world = World::new(8, 60).await;
+    let after = exchanged(&world.picture());
+    let worker = RewriteLots::new(
+        Arc::clone(&world.target),
+        Arc::clone(&world.knowledge),
+        Arc::clone(&world.places),
+        Unmapped::Hold,
+    );
+    let bare = format!("INSERT INTO users (clerk_id) VALUES ('user_9{:026}')", 7);
+    world.lot.attempts = 1;
+    let mut ended = None;
+    for round in 0..3 {
+        let unit = std::slice::from_ref(&world.lot);
+        let prepared = worker.prepare(unit, Pass::Final).await.unwrap();
+        let (intent, payload) = match prepared.into_iter().next().unwrap() {
+            Prepared::Effect { intent, payload } => (intent, payload),
+            Prepared::Fail { failure, .. } => panic!("{failure:?}"),
+            _ => panic!("there is something to write"),
+        };
+        if round == 0 {
+            world.cloud.d1.execute_sql(TARGET, &bare).unwrap();
+        }
+        world.lot.intent = Some(intent);
+        let Outcome::Done(done) = worker.apply(&world.lot, payload).await else {
+            panic!("it is known what happened")
+        };
+        world.lot.effect = Some(Effect { intent: world.lot.intent.clone(), data: done.data });
+        world.lot.attempts += 1;
+        if done.rest.is_none() {
+            ended = Some(round);
+            break;
+        }
+        assert_eq!(done.rest, Some(Rest::More));
+    }
+    assert_eq!(ended, Some(1));
+    assert_eq!(world.picture(), after);
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@
 //! That needs no smaller lots, nor lots that are cut anew in the journal: what a lot's journal entry
 //! says is said of each user, a request is atomic over its own users (all rows of a user change in
 //! the same request), and finds rows by the ids themselves, so that repeating it does nothing. When
-//! one of several does not come through, the others have happened: the lot is in doubt, is looked
-//! at, and goes on with whoever is left.
+//! one of several is refused, the others have happened, and it is known whose they were: the lot goes
+//! on with whoever is left. When the answer to one is lost, the lot is in doubt, and is looked at.
 //!
 //! A request that is refused for good is halved, until whoever is to blame stands alone.
 
@@ -61,11 +61,14 @@ pub(super) struct Stopped {
     pub(super) outcome: Outcome,
     /// Whether somebody else had written in between.
     pub(super) raced: bool,
+    /// Where it is certain of everybody what happened, although the outcome cannot say it: whose
+    /// ids were exchanged by requests before. Nobody else's were.
+    pub(super) written: Option<Vec<UnitId>>,
 }
 
 impl Stopped {
     fn by(outcome: Outcome) -> Box<Self> {
-        Box::new(Self { outcome, raced: false })
+        Box::new(Self { outcome, raced: false, written: None })
     }
 }
 
@@ -82,7 +85,7 @@ impl Exchange {
         attempts: u32,
     ) -> Result<Refused, Box<Stopped>> {
         let mut parts =
-            Parts { exchange: self, work: &work, refused: Refused::new(), wrote: false };
+            Parts { exchange: self, work: &work, refused: Refused::new(), written: Vec::new() };
         let most = at_once(work.pairs.len(), attempts);
         let mut rest = work.pairs.as_slice();
         while !rest.is_empty() {
@@ -94,8 +97,8 @@ impl Exchange {
                 Attempt::Refused { refusal, message } => {
                     if may_be_a_race(refusal) && races < RACES {
                         let why = "the database changed while the lot was prepared";
-                        let outcome = parts.nothing_more(format!("{why}: {message}"), None, None);
-                        return Err(Box::new(Stopped { outcome, raced: true }));
+                        let stopped = parts.nothing_more(format!("{why}: {message}"), None, None);
+                        return Err(Box::new(Stopped { raced: true, ..stopped }));
                     }
                     parts.split(now, message).await?;
                 }
@@ -189,23 +192,25 @@ struct Parts<'a> {
     exchange: &'a Exchange,
     work: &'a Work,
     refused: Refused,
-    wrote: bool,
+    /// Whose ids were exchanged.
+    written: Vec<UnitId>,
 }
 
 impl Parts<'_> {
-    /// What becomes of the lot when the request at hand did not happen: earlier ones may have, and
-    /// then only a probe can tell which.
+    /// What becomes of the lot when the request at hand did not happen, though earlier ones may
+    /// have.
     fn nothing_more(
         &self,
         reason: String,
         retry_after: Option<Duration>,
         halt: Option<Halt>,
-    ) -> Outcome {
-        if self.wrote {
-            Outcome::Unknown { reason }
-        } else {
-            Outcome::NotSent { reason, retry_after, halt }
+    ) -> Stopped {
+        if self.written.is_empty() {
+            let outcome = Outcome::NotSent { reason, retry_after, halt };
+            return Stopped { outcome, raced: false, written: None };
         }
+        let outcome = Outcome::Unknown { reason };
+        Stopped { outcome, raced: false, written: Some(self.written.clone()) }
     }
 
     /// The request for some users, as the database is now.
@@ -213,7 +218,7 @@ impl Parts<'_> {
         self.exchange
             .request(self.work, pairs)
             .await
-            .map_err(|halt| Stopped::by(self.nothing_more(halt.to_string(), None, Some(halt))))
+            .map_err(|halt| Box::new(self.nothing_more(halt.to_string(), None, Some(halt))))
     }
 
     /// The request for the first of these users: as many as the database is comfortable with, at
@@ -252,12 +257,12 @@ impl Parts<'_> {
         let forms: Vec<&Form> = self.exchange.places.tables.iter().map(|one| &one.form).collect();
         match quiet::write(target, &forms, request).await {
             Written::Done { .. } => {
-                self.wrote = true;
+                self.written.extend(pairs.iter().map(|pair| pair.unit));
                 Ok(Attempt::Done)
             }
             Written::Refused { refusal, message } => Ok(Attempt::Refused { refusal, message }),
             Written::NotSent { reason, retry_after, halt } => {
-                Err(Stopped::by(self.nothing_more(reason, retry_after, halt)))
+                Err(Box::new(self.nothing_more(reason, retry_after, halt)))
             }
             Written::Unknown { reason } => {
                 let reason = format!("{reason} ({})", concerned(pairs));

@@ -77,6 +77,9 @@ pub(super) struct LotDone {
     /// ids are new ones.
     #[serde(default, skip_serializing_if = "is_nobody")]
     pub(super) unsure: Users,
+    /// Whose ids were certainly not exchanged under the intent that this is the outcome of.
+    #[serde(default, skip_serializing_if = "is_nobody")]
+    pub(super) void: Users,
     /// See [`LotIntent::stood`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) stood: Vec<Stood>,
@@ -118,7 +121,14 @@ impl Past {
         // Nothing of an intent that was never sent can be there.
         if let Some(json) = unit.intent.as_ref().filter(|_| !unit.intent_void) {
             let intent = LotIntent::deserialize(json).map_err(bug)?;
-            let about: Vec<_> = intent.users.to_set()?.into_iter().collect();
+            let mut about = intent.users.to_set()?;
+            // Two intents are never the same: whoever is done is in the next one no more.
+            if let Some(effect) = unit.effect.as_ref().filter(|one| one.intent == unit.intent)
+                && let Some(done) = &effect.data
+            {
+                let void = LotDone::deserialize(done).map_err(bug)?.void.to_set()?;
+                about.retain(|user| !void.contains(user));
+            }
             past.unsure.extend(about.into_iter().filter(|user| !past.done.contains(user)));
             past.stood = intent.stood;
             past.displaced = intent.displaced;
@@ -143,6 +153,7 @@ impl Past {
         LotDone {
             users: Users::of(&self.done),
             unsure: Users::of(&self.unsure),
+            void: Users::default(),
             stood: self.stood.clone(),
             displaced: self.displaced.clone(),
         }

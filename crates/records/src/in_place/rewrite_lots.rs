@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::exchange::{Exchange, Refused, Work};
 use super::lot::{LOT, LotData};
-use super::memory::{LotIntent, Past, Users};
+use super::memory::{LotDone, LotIntent, Past, Users};
 use super::pairs::{Pair, Turn, sought};
 use super::places::Places;
 use super::spelling::spelled_otherwise;
@@ -276,7 +276,20 @@ impl RewriteLots {
             Ok(refused) => refused,
             Err(stopped) => {
                 self.race(unit, Some(stopped.raced));
-                return stopped.outcome;
+                let Some(written) = stopped.written else { return stopped.outcome };
+                // Whoever an earlier intent left unsure stays so.
+                let unsure = past.unsure.clone();
+                past.finish(written.into_iter());
+                let kept = |user: &UnitId| !past.done.contains(user) && !unsure.contains(user);
+                let void = pairs.iter().map(|pair| pair.unit).filter(kept).collect();
+                let data = LotDone { void: Users::of(&void), ..past.to_done() };
+                return match data.json() {
+                    Ok(data) => {
+                        let rest = Some(Rest::More);
+                        Outcome::Done(Done { data: Some(data), rest, ..Done::default() })
+                    }
+                    Err(halt) => Outcome::Unknown { reason: halt.to_string() },
+                };
             }
         };
         self.race(unit, Some(false));
