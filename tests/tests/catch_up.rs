@@ -164,6 +164,103 @@ async fn users_who_change_follow() {
     assert_eq!(stage.target().count(), 0);
 }
 
+/// Users whom the source deletes, with `users.on_removed = "delete"`: their accounts go where nobody
+/// can miss them.
+async fn accounts_of_deleted_users_go(databases: Databases) {
+    let stage = Stage::set(Options { users: 30, rows: 200, databases, ..Options::default() }).await;
+    let (source, target) = stage.databases().unwrap();
+    let _complete = stage.run().await.expect(0);
+    let map = stage.rehome(&["map", "--json"]).await.expect(0).json();
+    let accounts: std::collections::BTreeMap<_, _> = map
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["source_id"].as_str().unwrap(), row["target_id"].as_str().unwrap()))
+        .collect();
+    let who: Vec<&str> = stage.people.iter().take(3).map(|(id, _)| id.as_str()).collect();
+    let [gone, used, named] = who[..] else { panic!() };
+    let forget = |id: &str| {
+        write(
+            &source,
+            &format!(
+                "DELETE FROM badge_images WHERE badge_id IN (SELECT id FROM badges WHERE owner_id = '{id}');
+                 DELETE FROM badges WHERE owner_id = '{id}';
+                 DELETE FROM counters WHERE user_id = '{id}';
+                 DELETE FROM events WHERE payload LIKE '%{id}%';
+                 DELETE FROM users WHERE clerk_id = '{id}';"
+            ),
+        );
+    };
+    for id in &who {
+        assert!(stage.source().remove_user(id));
+    }
+    forget(gone);
+    forget(used);
+    edit(&stage, "target", accounts[used], json!({"first_name": "Somebody"})).await;
+    // A row that the target's application has made keeps its account, too.
+    write(
+        &target,
+        &format!("INSERT INTO counters (id, user_id) VALUES (900001, '{}')", accounts[named]),
+    );
+    let all = stage.target().count();
+    stage.configure(|text| {
+        let policies =
+            "[users]\non_removed = \"delete\"\n\n[records]\non_removed = \"delete\"\n\n[records.ids]";
+        text.replace("[records.ids]", policies)
+    });
+    let plan = stage.rehome(&["plan", "--json"]).await.expect(0).json();
+    let users = &plan["users"];
+    assert_eq!((&users["deleted"], &users["accounts_go"]), (&json!(3), &json!(true)), "{users}");
+
+    let end = stage.run().await.expect(0).events().pop().unwrap();
+    assert_eq!((&end["complete"], &end["verdict"]["users"]["extra"]), (&json!(true), &json!(2)));
+    assert_eq!(stage.target().count(), all - 1);
+    assert!(stage.target().user(accounts[gone]).is_none());
+    let failures =
+        stage.rehome(&["failures", "--code", "deleted_in_source", "--json"]).await.expect(0).json();
+    let told = |id: &str| {
+        let failures = failures.as_array().unwrap();
+        let one = failures.iter().find(|one| one["source_id"] == *id).unwrap();
+        one["message"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(told(gone), format!("{gone} was deleted in the source after the export"));
+    assert!(told(used).contains("first_name"), "{}", told(used));
+    assert!(told(named).contains("mentioned by rows of the target"), "{}", told(named));
+
+    // Nothing has changed since: nothing is sent, nothing journaled anew.
+    let effects = stage.effects();
+    let log = stage.rehome(&["journal", "log", "--event", "skipped", "--json"]).await.expect(0);
+    let _same = stage.run().await.expect(0);
+    let again = stage.rehome(&["journal", "log", "--event", "skipped", "--json"]).await.expect(0);
+    assert_eq!((stage.effects(), log.stdout), (effects, again.stdout));
+
+    // What kept one of them is gone.
+    forget(named);
+    write(&target, "DELETE FROM counters WHERE id = 900001");
+    let _followed = stage.rehome(&["run", "--until-quiet", "--json"]).await.expect(0);
+    assert_eq!(stage.target().count(), all - 2);
+    let _same = stage.rehome(&["verify"]).await.expect(0);
+    stage.replay();
+
+    // The way back and forth again brings nobody who has left.
+    let _back = stage.rehome(&["rollback", "--yes", "--force", "1"]).await.expect(0);
+    assert_eq!(stage.target().count(), 0);
+    let _forth = stage.run().await.expect(0);
+    assert_eq!(stage.target().count(), all - 3);
+    Judge { uncounted: true, ..Judge::default() }.accepts(&stage).await;
+    stage.replay();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_of_users_who_were_deleted_go() {
+    accounts_of_deleted_users_go(Databases::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_of_users_who_were_deleted_go_over_d1() {
+    accounts_of_deleted_users_go(Databases::D1).await;
+}
+
 /// An application at work on both sides while a run goes on: it adds, changes and removes rows of
 /// the source, and rows of its own in the target.
 struct Writers {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rehome_tests::Judge;
-use rehome_tests::{Options, Running, Stage};
+use rehome_tests::{Options, Running, Stage, binary};
 use rusqlite::Connection;
 
 fn small(seed: u64) -> Options {
@@ -73,10 +73,14 @@ async fn where_it_cannot_be_taken_back_that_is_said() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     let root = std::fs::metadata(stage.folder()).unwrap().uid() == 0;
+    // Whoever it is run as may not be let into the folder where it was built.
+    let binary = stage.folder().join("rehome");
+    std::fs::copy(binary::path(), &binary).unwrap();
+    permit(&binary, 0o755);
     permit(&target, 0o444);
     permit(stage.folder(), 0o555);
     for (command, code) in [("plan", 5), ("check", 4)] {
-        let mut command = stage.command(&[command]);
+        let mut command = stage.command_of(&binary, &[command]);
         if root {
             // Nothing is read-only for root.
             command.uid(65534);

@@ -28,6 +28,8 @@ enum Written {
     Planned(Option<Arc<RowPlan>>),
     /// In place: all rows of users whose ids did not go back.
     OfUsers { journal: Reader, users: BTreeSet<UnitId> },
+    /// That does not matter: whoever wrote a row, it keeps its account.
+    NobodyAsks,
 }
 
 impl TargetRows {
@@ -62,10 +64,16 @@ impl TargetRows {
         Ok(Self { target, layout, written: Written::OfUsers { journal, users } })
     }
 
+    /// Over all tables of `target`, where no row goes with an account.
+    pub(crate) fn keeping_all(target: Arc<dyn WriteDatabase>, layout: Arc<Layout>) -> Self {
+        Self { target, layout, written: Written::NobodyAsks }
+    }
+
     fn attachment(&self, account: &str, row: &MentionedRow) -> Result<Attachment, Halt> {
         let kept = match &self.written {
             Written::Planned(Some(plan)) => plan.wrote(&row.table, &row.key)?,
             Written::Planned(None) => false,
+            Written::NobodyAsks => return Ok(attachment(account, row, Tie::Own)),
             Written::OfUsers { journal, users } => {
                 let known = journal.by_target(&USER, &[account.to_owned()])?;
                 known.values().any(|user| users.contains(&user.id))
@@ -76,16 +84,7 @@ impl TargetRows {
             (false, true) => Tie::Echo,
             (false, false) => Tie::Own,
         };
-        Ok(Attachment {
-            account: account.to_owned(),
-            table: row.table.clone(),
-            key: row.key_in_words(),
-            tie,
-            content: match tie {
-                Tie::Echo => row.to_json(),
-                Tie::Own | Tie::Ours => serde_json::Value::Null,
-            },
-        })
+        Ok(attachment(account, row, tie))
     }
 
     async fn look(&self, accounts: &[String]) -> Result<Vec<Attachment>, Halt> {
@@ -123,6 +122,19 @@ impl TargetRows {
                 Outcome::NotSent { reason: halt.to_string(), retry_after: None, halt: Some(halt) }
             }
         }
+    }
+}
+
+fn attachment(account: &str, row: &MentionedRow, tie: Tie) -> Attachment {
+    Attachment {
+        account: account.to_owned(),
+        table: row.table.clone(),
+        key: row.key_in_words(),
+        tie,
+        content: match tie {
+            Tie::Echo => row.to_json(),
+            Tie::Own | Tie::Ours => serde_json::Value::Null,
+        },
     }
 }
 

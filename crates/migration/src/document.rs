@@ -390,9 +390,12 @@ pub struct UserPlan {
     /// to date.
     #[serde(default)]
     pub change: u64,
-    /// Were deleted in the source since: their accounts stay. Not counted in `total`.
+    /// Were deleted in the source since, and have an account. Not counted in `total`.
     #[serde(default)]
     pub deleted: u64,
+    /// Whether those accounts go (`users.on_removed`), as far as nothing speaks against it.
+    #[serde(default)]
+    pub accounts_go: bool,
     /// Would fail, by code.
     pub fail: BTreeMap<String, u64>,
     /// Attributes that the target cannot be given, by name: how many users have them.

@@ -17,6 +17,7 @@ mod bookmark;
 mod check;
 pub mod config;
 mod connect;
+mod departed;
 pub mod document;
 mod downtime;
 pub mod error;

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::requests::{Counter, Ticking};
 use crate::settle::Again;
 use crate::workers::Workers;
-use crate::{bookmark, downtime, finding, ledger, plan, room, settle, undeclared};
+use crate::{bookmark, departed, downtime, finding, ledger, plan, room, settle, undeclared};
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -233,6 +233,10 @@ async fn go(
         }
         if finish == Finish::Interrupted || options.until < Stage::Verified {
             return Ok(Went { finish, verdict: None, passes, moved: 0 });
+        }
+        // What the source has removed of their rows is gone by now.
+        if departed::follow(&workers, interrupt).await? == Finish::Interrupted {
+            return Ok(Went { finish: Finish::Interrupted, verdict: None, passes, moved: 0 });
         }
         let more = options.passes.more(passes);
         let again = Again { moved: more, standing: passes < STANDING };

@@ -16,11 +16,13 @@ use rehome_core::journal::{Change, Journal, Reader};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Condition, Event, Exported, Failure, Halt, Kind, Knowledge as _, Stage, UnitId};
 use rehome_records::in_place::LOT;
+use rehome_records::policy::Removed;
 use rehome_records::span::SPAN;
 use rehome_records::verify::Moved;
 
 use crate::config::Config;
 use crate::connect::Remotes;
+use crate::departed;
 use crate::document::Verdict;
 use crate::error::Error;
 use crate::in_place;
@@ -69,6 +71,7 @@ pub(crate) async fn verify(
         reader: Arc::clone(reader),
         watcher: Arc::clone(watcher),
         reopen: again.moved,
+        departed: config.users.on_removed,
         moved: Arc::new(AtomicU64::new(0)),
     };
     let mut hear = |found: Vec<UserFinding>| -> BoxFuture<'static, _> {
@@ -146,7 +149,8 @@ enum Found {
     Equal,
     /// It differs, for no good reason.
     Differs(Failure),
-    /// The source has deleted it: it is taken out, and its counterpart stays.
+    /// The source has deleted it: it is taken out, and its counterpart stays, or goes in the next
+    /// pass ([`departed`]).
     Left(Failure),
     /// The source has moved on: it goes again from this stage.
     Moved { to: Stage, reason: String, now: Option<Box<Exported>> },
@@ -169,6 +173,8 @@ struct Scribe {
     reader: Arc<Reader>,
     watcher: Watcher,
     reopen: bool,
+    /// What becomes of accounts whose users the source has deleted.
+    departed: Removed,
     moved: Arc<AtomicU64>,
 }
 
@@ -227,6 +233,12 @@ impl Scribe {
                     changes.push(Change::failure(unit.id, event, failure, Vec::new()));
                 }
                 Found::Left(failure) => {
+                    match self.departed {
+                        Removed::Keep => {}
+                        Removed::Delete => {
+                            self.moved.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
                     changes.push(Change::failure(unit.id, Event::Skipped, failure, Vec::new()));
                 }
                 Found::Moved { to, reason, now } => {
@@ -274,11 +286,7 @@ fn of_lot(first: Option<String>) -> Found {
 fn of_user(finding: UserFinding) -> Option<Found> {
     let UserFinding { key, line, explained, now, overtaken, left } = finding;
     if left {
-        let message = format!("{key} was deleted in the source after the export");
-        let failure = Failure::new("deleted_in_source", message);
-        return Some(Found::Left(failure.with_hint(
-            "the account and its rows stay in the target; delete them there if they are to go",
-        )));
+        return Some(Found::Left(departed::failure(&key)));
     }
     let line = line?;
     let detail = line.detail.unwrap_or_default();

@@ -62,8 +62,12 @@ struct Records<'a> {
 impl<'a> Workers<'a> {
     /// An engine without any work yet.
     pub(crate) fn engine(&self, only_doubts: bool) -> Engine {
+        self.engine_over(self.selection.clone(), only_doubts)
+    }
+
+    /// The same, over a selection of its own.
+    pub(crate) fn engine_over(&self, selection: Selection, only_doubts: bool) -> Engine {
         let seed = self.clock.now().as_millisecond().unsigned_abs();
-        let selection = self.selection.clone();
         let settings = Settings { selection, seed, only_doubts, ..Settings::default() };
         Engine::new(Arc::clone(self.journal), Arc::clone(self.watcher), settings)
     }
@@ -176,7 +180,7 @@ impl<'a> Workers<'a> {
 
     /// What settles undos of both kinds that an earlier rollback left in doubt.
     pub(crate) fn with_undo_doubts(&self, engine: Engine) -> Result<Engine, Error> {
-        let mut workers = vec![self.deleting(None, [])?];
+        let mut workers = vec![self.deleting(self.attached(None)?, [])];
         if let Some(restoring) = self.restoring(Stage::Exported)? {
             workers.push(restoring);
         } else if let Some(Records { databases, .. }) = self.records() {
@@ -196,7 +200,7 @@ impl<'a> Workers<'a> {
         forced: impl IntoIterator<Item = UnitId>,
     ) -> Result<Engine, Error> {
         let worker = match to {
-            Stage::Exported => self.deleting(plan, forced)?,
+            Stage::Exported => self.deleting(self.attached(plan)?, forced),
             Stage::Created | Stage::Mapped | Stage::Imported | Stage::Verified => {
                 Arc::new(Passage::back(USER, to))
             }
@@ -204,24 +208,38 @@ impl<'a> Workers<'a> {
         Ok(self.with(engine, vec![worker]))
     }
 
-    fn deleting(
+    /// What deletes accounts that this migration created, and that `attached` lets go.
+    pub(crate) fn deleting(
         &self,
-        plan: Option<&Arc<RowPlan>>,
+        attached: Arc<dyn Attached>,
         forced: impl IntoIterator<Item = UnitId>,
-    ) -> Result<Arc<dyn Transition>, Error> {
-        let attached: Arc<dyn Attached> = match self.records() {
+    ) -> Arc<dyn Transition> {
+        let policy = self.config.users.policy();
+        Arc::new(DeleteUsers::new(self.writing.users(), policy, attached).forcing(forced))
+    }
+
+    /// The rows that mention accounts which go back; `plan` knows which of them are ours.
+    fn attached(&self, plan: Option<&Arc<RowPlan>>) -> Result<Arc<dyn Attached>, Error> {
+        let Some(Records { databases, target, .. }) = self.records() else {
+            return Ok(Arc::new(Unattached));
+        };
+        let (target, layout) = (Arc::clone(target), Arc::clone(&databases.layout));
+        Ok(if databases.places.is_some() {
+            Arc::new(TargetRows::in_place(target, &layout, self.journal.reader()?)?)
+        } else {
+            Arc::new(TargetRows::new(target, layout, plan.cloned()))
+        })
+    }
+
+    /// The rows that mention accounts whose users have left the source: each keeps its account.
+    pub(crate) fn attached_to_the_departed(&self) -> Arc<dyn Attached> {
+        match self.records() {
             None => Arc::new(Unattached),
             Some(Records { databases, target, .. }) => {
                 let (target, layout) = (Arc::clone(target), Arc::clone(&databases.layout));
-                if databases.places.is_some() {
-                    Arc::new(TargetRows::in_place(target, &layout, self.journal.reader()?)?)
-                } else {
-                    Arc::new(TargetRows::new(target, layout, plan.cloned()))
-                }
+                Arc::new(TargetRows::keeping_all(target, layout))
             }
-        };
-        let policy = self.config.users.policy();
-        Ok(Arc::new(DeleteUsers::new(self.writing.users(), policy, attached).forcing(forced)))
+        }
     }
 
     /// What takes spans or lots from `verified` to `imported`: nothing but the claim goes.

@@ -38,13 +38,21 @@ const OWN_ROWS: &str = "
                 CAST(x'610062' AS TEXT), 1e15);
 ";
 
-/// What changes in the source's rows.
+/// What changes in the source's rows; `?` is somebody who leaves.
 const CHANGES: &str = "
+    DELETE FROM badge_images WHERE badge_id IN (SELECT id FROM badges WHERE owner_id = '?');
+    DELETE FROM badges WHERE owner_id = '?';
+    DELETE FROM counters WHERE user_id = '?';
+    DELETE FROM events WHERE payload LIKE '%?%';
+    DELETE FROM users WHERE clerk_id = '?';
     UPDATE users SET plan = 'since' WHERE rowid = 2;
     UPDATE badges SET owner_id = (SELECT max(clerk_id) FROM users) WHERE rowid = 1;
     UPDATE counters SET hits = 17;
     INSERT INTO counters (user_id, note) SELECT min(clerk_id), 'since' FROM users;
 ";
+
+/// What the configuration says from then on: what leaves there leaves here.
+const GOING: &str = "users.on_removed = \"delete\"\nrecords.on_removed = \"delete\"\n";
 
 /// Which world it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,7 +152,8 @@ impl World {
         (finished, reached.lines().map(str::to_owned).collect())
     }
 
-    /// The source moves on: of what was carried, somebody and something changes, and more comes.
+    /// The source moves on: of what was carried, somebody and something changes, somebody leaves with
+    /// all that is theirs, and more comes.
     ///
     /// # Panics
     /// When the source cannot be changed.
@@ -157,9 +166,12 @@ impl World {
             user.updated_at += 1;
         });
         assert!(changed, "the first of them is there");
+        let leaver = &self.stage.people[1].0;
+        assert!(instance.remove_user(leaver), "the second of them is there");
+        self.stage.configure(|text| format!("{GOING}\n{text}"));
         instance.insert_seed(SeedUser::with_email("late@crash.example")).expect("somebody new");
         let connection = Connection::open(source).expect("the database opens");
-        connection.execute_batch(CHANGES).expect("the source can be changed");
+        connection.execute_batch(&CHANGES.replace('?', leaver)).expect("the source can be changed");
     }
 
     /// What is in the target now.

@@ -131,6 +131,9 @@ on_existing = "adopt"
 # Users get their old Clerk id as external_id, unless they have one:
 # keep-or-source-id, source-id, keep or none.
 external_id = "keep-or-source-id"
+# The account of a user whom the source deletes later: keep, or delete (if nobody has used or changed
+# it, and no row names it).
+# on_removed = "keep"
 # What may be left out where the target refuses it, for example ["phone_number", "banned"].
 without = []
 

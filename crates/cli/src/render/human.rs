@@ -54,7 +54,14 @@ pub(crate) fn plan(plan: &PlanDoc, style: Style) -> String {
     line(users.adopt, "have an account in the target that would be adopted");
     line(users.change, "of them were changed in the source since, and would be brought up to date");
     line(users.skip, "are left out");
-    line(users.deleted, "were deleted in the source since; their accounts stay");
+    line(
+        users.deleted,
+        if users.accounts_go {
+            "were deleted in the source since; their accounts go, unless used, changed or named by a row"
+        } else {
+            "were deleted in the source since; their accounts stay"
+        },
+    );
     for (code, number) in &users.fail {
         line(*number, &format!("would fail: {code}"));
     }

@@ -208,6 +208,8 @@ pub struct UsersConfig {
     pub external_id: ExternalId,
     /// Attributes that may be left out where the target refuses them.
     pub without: BTreeSet<Attribute>,
+    /// What becomes of an account that this migration created, when the source has deleted its user.
+    pub on_removed: Removed,
 }
 
 impl UsersConfig {

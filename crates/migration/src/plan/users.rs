@@ -8,9 +8,11 @@ use rehome_clerk::{Decision, Journaled, Matcher, USER};
 use rehome_core::journal::{Change, Detail, Journal, Reader};
 use rehome_core::progress::{Progress, Watcher};
 use rehome_core::{Condition, Event, Knowledge, Origin, Pass, Stage, Unit, UnitId};
+use rehome_records::policy::Removed;
 
 use crate::config::Config;
 use crate::connect::Remotes;
+use crate::departed;
 use crate::document::UserPlan;
 use crate::error::Error;
 use crate::verify::{self, UserFinding};
@@ -34,9 +36,8 @@ enum Standing {
 
 impl Standing {
     fn of(unit: &Unit) -> Self {
-        let code = unit.failure.as_ref().map(|failure| failure.code.as_str());
         match unit.state.condition {
-            Condition::Skipped if code == Some("deleted_in_source") => Self::Left,
+            Condition::Skipped if departed::has_left(unit) => Self::Left,
             Condition::Skipped => Self::Out,
             Condition::Failed | Condition::Stuck => Self::Stands,
             Condition::Ready
@@ -67,7 +68,11 @@ pub(super) async fn users(
     let knowledge = Arc::clone(reader) as Arc<dyn Knowledge>;
     let policy = config.users.policy();
     let matcher = Matcher::new(remotes.target.reader.clone(), knowledge, policy.clone());
-    let mut plan = UserPlan::default();
+    let accounts_go = match config.users.on_removed {
+        Removed::Keep => false,
+        Removed::Delete => true,
+    };
+    let mut plan = UserPlan { accounts_go, ..UserPlan::default() };
     let mut after = UnitId(0);
     let total = reader.counts()?.get(&USER).map(rehome_core::journal::Standing::total);
     loop {
@@ -79,7 +84,8 @@ pub(super) async fn users(
         for unit in reader.load(&ids)? {
             match Standing::of(&unit) {
                 Standing::Left => {
-                    plan.deleted += 1;
+                    // Whoever has no account any more, or never got one, leaves nothing to tell of.
+                    plan.deleted += u64::from(unit.target_key.is_some());
                     continue;
                 }
                 Standing::Done => plan.done += 1,
