@@ -28,3 +28,14 @@ pub mod webhook;
 pub use binary::{Finished, Running};
 pub use judge::Judge;
 pub use stage::{Databases, Options, Stage};
+
+/// Of what the slow suites enumerate or repeat, they take one in so many: all of it, unless
+/// `REHOME_SAMPLE` says otherwise, as it does where there is little time.
+///
+/// # Panics
+/// When `REHOME_SAMPLE` is no number above zero.
+pub fn sample() -> usize {
+    let given = std::env::var("REHOME_SAMPLE").ok();
+    let number: Option<std::num::NonZeroUsize> = given.map(|text| text.parse().expect("a number"));
+    number.map_or(1, Into::into)
+}

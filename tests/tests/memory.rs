@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     missing_docs,
     reason = "a test"
 )]
@@ -35,6 +36,7 @@ async fn grows_at_most(percent: u64, databases: Databases) {
     let many = peak(100_000, databases).await;
     assert!(many < 100 * MEGABYTE, "{} MB", many / MEGABYTE);
     let (shown, ten_times) = (few / MEGABYTE, many / MEGABYTE);
+    println!("{databases:?}: {shown} MB, and {ten_times} MB of ten times");
     assert!(many * 100 <= few * (100 + percent), "{shown} MB, and {ten_times} MB of ten times");
 }
 
