@@ -359,3 +359,92 @@ async fn a_field_that_only_the_target_changed_stays_while_another_follows() {
     assert_eq!(stage.effects(), before);
     assert_eq!(failures(&stage).await, []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_of_one_of_our_rows_is_nobody_elses_whatever_the_policy() {
+    let all = "SELECT group_concat(k || '=' || coalesce(slug, '-'), ' ') FROM (SELECT * FROM settings ORDER BY k)";
+    for policy in ["fail", "skip", "replace"] {
+        let stage = set(&format!("[records.on_conflict]\ndefault = \"{policy}\"")).await;
+        let _complete = stage.run().await.expect(0);
+        // Rows that come later are a span of their own, which is looked at before the giver has given.
+        in_source(
+            &stage,
+            "UPDATE settings SET slug = 'free' WHERE k = 'k02';
+             INSERT INTO settings VALUES ('k30', 'new', 's2', 30)",
+        );
+        let _followed = stage.run().await.expect(0);
+        in_source(
+            &stage,
+            "UPDATE settings SET slug = 'out' WHERE k = 'k30'; UPDATE settings SET slug = 's2' WHERE k = 'k02'",
+        );
+        let _followed = stage.run().await.expect(0);
+        let (source, target) = both(&stage);
+        assert_eq!(text(&target, all), text(&source, all), "{policy}");
+
+        // A row that the source has no more, and that stays, keeps its value.
+        in_source(
+            &stage,
+            "DELETE FROM settings WHERE k = 'k05'; INSERT INTO settings VALUES ('k31', 'new', 's5', 31)",
+        );
+        let _stands = stage.run().await.expect(3);
+        let [(code, message)] = failures(&stage).await.try_into().unwrap();
+        assert_eq!(code, "value_held", "{policy}");
+        assert!(message.contains("'k05' of the target has the same slug"), "{message}");
+        in_target(&stage, "DELETE FROM settings WHERE k = 'k05'");
+        let _goes_on = stage.run().await.expect(0);
+        assert_eq!(setting(&stage, "k31", "slug").unwrap(), "s5", "{policy}");
+
+        // And what ours cannot have because the application has it is told, and nothing is lost.
+        in_target(&stage, "INSERT INTO settings VALUES ('own', 'own', 'theirs', 900)");
+        in_source(&stage, "UPDATE settings SET slug = 'theirs' WHERE k = 'k07'");
+        let _stands = stage.run().await.expect(3);
+        let [(code, _)] = failures(&stage).await.try_into().unwrap();
+        assert_eq!(code, "value_taken", "{policy}");
+        in_source(&stage, "UPDATE settings SET slug = 's7' WHERE k = 'k07'");
+        let _solved = stage.run().await.expect(0);
+        goes_back(&stage, "1 0 0").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_an_account_has_many_of_are_the_applications() {
+    let stage = set("").await;
+    let members = "CREATE TABLE members (user_id TEXT, team INTEGER, role TEXT,
+                       PRIMARY KEY (user_id, team)) WITHOUT ROWID";
+    in_source(&stage, members);
+    in_target(&stage, members);
+    in_source(&stage, "INSERT INTO members SELECT clerk_id, 1, 'source' FROM users");
+    stage.configure(|text| {
+        let ids = "[records.ids]\n\"owners.clerk_id\" = \"user\"\n\"members.user_id\" = \"user\"";
+        text.replace("[records.ids]", ids)
+    });
+    let _complete = stage.run().await.expect(0);
+    in_target(
+        &stage,
+        "INSERT INTO members SELECT min(user_id), 2, 'target' FROM members;
+         INSERT INTO members SELECT max(user_id), 77, 'target' FROM members",
+    );
+    let (source, target) = both(&stage);
+    let who = text(&target, "SELECT min(user_id) FROM members").unwrap();
+    let map = stage.rehome(&["map", "--json"]).await.expect(0).json();
+    let rows = map.as_array().unwrap();
+    let before = &rows.iter().find(|row| row["target_id"] == *who).unwrap()["source_id"];
+    source
+        .execute("INSERT INTO members VALUES (?1, 2, 'source')", [before.as_str().unwrap()])
+        .unwrap();
+    let _conflict = stage.run().await.expect(3);
+    let told = failures(&stage).await;
+    assert_eq!(told.first().unwrap().0, "row_conflict", "{told:?}");
+    let own = "SELECT count(*) FROM members WHERE role = 'target'";
+    let count = |sql: &str| target.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count(own), 2, "nothing is overwritten");
+
+    // Two accounts are named by rows that the application has made: they stay, and so do those.
+    let plan = stage.rehome(&["rollback", "--dry-run", "--json"]).await.expect(3).json();
+    let refusals = plan["refusals"].as_array().unwrap();
+    let named = |one: &&Value| one["message"].as_str().unwrap().contains("members (");
+    assert_eq!(refusals.iter().filter(|one| one["code"] == "rows_remain").filter(named).count(), 2);
+    let _back = stage.rehome(&["rollback", "--yes"]).await.expect(3);
+    assert_eq!(count(own), 2);
+    assert!(stage.target().user(&who).is_some());
+}

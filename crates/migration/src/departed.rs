@@ -27,6 +27,10 @@ pub(crate) const CODE: &str = "deleted_in_source";
 /// Users that are looked at together.
 const BATCH: usize = 500;
 
+/// What becomes of an account that is to go.
+pub(crate) const GOES: &str =
+    "the account goes too, unless somebody has used or changed it, or a row of the target names it";
+
 /// Why a user was taken out whom the source has deleted.
 pub(crate) fn failure(source_key: &str) -> Failure {
     Failure::new(CODE, format!("{source_key} was deleted in the source after the export"))

@@ -14,7 +14,7 @@ use crate::connect::{Keys, Remotes, Writing};
 use crate::document::{PlanDoc, Severity, Status, Verdict};
 use crate::error::Error;
 use crate::requests::{Counter, Ticking};
-use crate::settle::Again;
+use crate::settle::{Again, Settled};
 use crate::workers::Workers;
 use crate::{bookmark, departed, downtime, finding, ledger, plan, room, settle, undeclared};
 
@@ -248,8 +248,7 @@ async fn go(
             }
             settled = settle::verify(config, remotes, journal, &reader, watcher, again) => settled?,
         };
-        let (verdict, moved, released) = settled
-            .map_or((None, 0, 0), |found| (Some(found.verdict), found.moved, found.released));
+        let Settled { verdict, moved, released } = settled;
         let new = match options.passes {
             Passes::CatchUp => 0,
             Passes::UntilQuiet(_) => known(journal)?.saturating_sub(before),

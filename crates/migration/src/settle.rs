@@ -34,8 +34,8 @@ const LEFT: usize = 50_000;
 
 /// What a comparison has led to.
 pub(crate) struct Settled {
-    /// What was found.
-    pub(crate) verdict: Verdict,
+    /// What was found; `None` when there was nothing to compare.
+    pub(crate) verdict: Option<Verdict>,
     /// Units of which the source has moved on, or that stood still and can go on.
     pub(crate) moved: u64,
     /// Those that stood still and were let go on.
@@ -51,8 +51,8 @@ pub(crate) struct Again {
     pub(crate) standing: bool,
 }
 
-/// Compares both sides when there is anything to verify; `None` when there is not. Units that have
-/// to go again are reopened when `again` says that another pass follows; else they stay as they are.
+/// Compares both sides when there is anything to verify. Units that have to go again are reopened when
+/// `again` says that another pass follows; else they stay as they are.
 pub(crate) async fn verify(
     config: &Config,
     remotes: &Remotes,
@@ -60,9 +60,11 @@ pub(crate) async fn verify(
     reader: &Arc<Reader>,
     watcher: &Watcher,
     again: Again,
-) -> Result<Option<Settled>, Error> {
+) -> Result<Settled, Error> {
     if !anything_to_verify(reader)? {
-        return Ok(None);
+        let could = standing(config, remotes, journal, reader, again).await?;
+        let released = if again.standing { could } else { 0 };
+        return Ok(Settled { verdict: None, moved: could, released });
     }
     let mut verdict = Verdict::default();
     let mut released = 0;
@@ -106,7 +108,7 @@ pub(crate) async fn verify(
             scribe.record(LOT, lots).await?;
             verify::sum(&mut verdict);
             let moved = scribe.moved.load(Ordering::Relaxed);
-            return Ok(Some(Settled { verdict, moved, released: 0 }));
+            return Ok(Settled { verdict: Some(verdict), moved, released: 0 });
         }
         let mut hear = |found: Vec<SpanFinding>| -> BoxFuture<'static, _> {
             let verdicts =
@@ -116,20 +118,40 @@ pub(crate) async fn verify(
             Box::pin(async move { scribe.record(SPAN, verdicts).await })
         };
         verify::spans(databases, records, reader, watcher, &mut verdict, &mut hear).await?;
-        let mut could = Vec::new();
-        let mut hear = |unit, reason| could.push((unit, reason));
-        verify::standing(databases, records, reader, &mut hear).await?;
-        scribe.moved.fetch_add(could.len() as u64, Ordering::Relaxed);
-        if again.standing && !could.is_empty() {
-            released = could.len() as u64;
-            let changes = could
-                .into_iter()
-                .map(|(unit, reason)| Change::reopened(unit, Stage::Exported, reason, None));
-            journal.submit(changes.collect()).await?;
-        }
+        let could = standing(config, remotes, journal, reader, again).await?;
+        scribe.moved.fetch_add(could, Ordering::Relaxed);
+        released = if again.standing { could } else { 0 };
     }
     verify::sum(&mut verdict);
-    Ok(Some(Settled { verdict, moved: scribe.moved.load(Ordering::Relaxed), released }))
+    let moved = scribe.moved.load(Ordering::Relaxed);
+    Ok(Settled { verdict: Some(verdict), moved, released })
+}
+
+/// How many spans that stand still could go on; they are reopened if `again` says so.
+async fn standing(
+    config: &Config,
+    remotes: &Remotes,
+    journal: &Journal,
+    reader: &Arc<Reader>,
+    again: Again,
+) -> Result<u64, Error> {
+    let (Some(databases), Some(records)) = (&remotes.databases, &config.records) else {
+        return Ok(0);
+    };
+    if databases.places.is_some() {
+        return Ok(0);
+    }
+    let mut could = Vec::new();
+    let mut hear = |unit, reason| could.push((unit, reason));
+    verify::standing(databases, records, reader, &mut hear).await?;
+    let units = could.len() as u64;
+    if again.standing && units > 0 {
+        let changes = could
+            .into_iter()
+            .map(|(unit, reason)| Change::reopened(unit, Stage::Exported, reason, None));
+        journal.submit(changes.collect()).await?;
+    }
+    Ok(units)
 }
 
 fn anything_to_verify(reader: &Reader) -> Result<bool, Error> {
@@ -233,12 +255,13 @@ impl Scribe {
                     changes.push(Change::failure(unit.id, event, failure, Vec::new()));
                 }
                 Found::Left(failure) => {
-                    match self.departed {
-                        Removed::Keep => {}
+                    let failure = match self.departed {
+                        Removed::Keep => failure,
                         Removed::Delete => {
                             self.moved.fetch_add(1, Ordering::Relaxed);
+                            failure.with_hint(departed::GOES)
                         }
-                    }
+                    };
                     changes.push(Change::failure(unit.id, Event::Skipped, failure, Vec::new()));
                 }
                 Found::Moved { to, reason, now } => {

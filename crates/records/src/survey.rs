@@ -19,6 +19,7 @@ mod removed;
 mod strangers;
 mod yielded;
 
+pub(crate) use alike::identifies;
 pub(crate) use displace::KEY_TAKEN;
 pub(crate) use past::Past;
 

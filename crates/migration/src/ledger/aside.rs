@@ -78,6 +78,21 @@ pub(crate) fn aside(reader: &Reader, pilot: bool, until: Stage) -> Result<u64, E
 /// How many of the things that a unit waits for are told in words.
 const TOLD: usize = 3;
 
+/// What to do about a wait.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "parent_held" => {
+            "it goes on by itself in the next run, once that has come; where the target's application has \
+             removed the row that it refers to, put that back, or take the reference out of the source"
+        }
+        "parent_conflict" => {
+            "another row stands in the target where the one should be that it refers to: it goes on by \
+             itself in the next run once that is settled"
+        }
+        _ => "it goes on by itself in the next run, once that has come",
+    }
+}
+
 pub(super) fn failure_doc(row: &FailureRow) -> FailureDoc {
     let waits = || {
         let told: Vec<_> = row.waits.iter().take(TOLD).map(wait_in_words).collect();
@@ -88,11 +103,7 @@ pub(super) fn failure_doc(row: &FailureRow) -> FailureDoc {
     };
     let (code, message, hint) = match (&row.failure, row.waits.first()) {
         (Some(failure), _) => (failure.code.clone(), failure.message.clone(), failure.hint.clone()),
-        (None, Some(wait)) => (
-            wait.code.clone(),
-            waits(),
-            Some("it goes on by itself in the next run, once that has come".to_owned()),
-        ),
+        (None, Some(wait)) => (wait.code.clone(), waits(), Some(advice(&wait.code).to_owned())),
         (None, None) => (row.state.condition.as_str().to_owned(), String::new(), None),
     };
     FailureDoc {

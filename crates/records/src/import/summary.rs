@@ -265,6 +265,14 @@ pub(crate) fn failure(failed: &[Failed]) -> Option<Failure> {
             "decide which of the two rows is right: remove or change the one in the target, or say \
              `skip` or `replace` for the table in [records.on_conflict]; then `rehome retry`"
         }
+        "value_held" => {
+            "it goes on by itself (`rehome run`) once that row has changed or gone; one that the source \
+             has no more goes with records.on_removed = \"delete\", or when you remove it"
+        }
+        "value_taken" => {
+            "change the value in the source, or change or remove the row of the target that has it; then \
+             `rehome run`"
+        }
         "changed_on_both_sides" => {
             "decide which version is right: say `skip` for the table in [records.on_conflict] to leave \
              the target's, `replace` to write the source's, or make both alike by hand; then `rehome run`"

@@ -7,13 +7,17 @@
 use crate::layout::{Form, IdAt, pick};
 use crate::value::Value;
 
-/// The id columns that stand for the row itself: part of its key, or of a unique set.
+/// The id columns that stand for the row itself ([`identifies`]).
 pub(super) fn identifying(form: &Form) -> impl Iterator<Item = &IdAt> {
-    form.ids.iter().filter(|id| {
-        id.path.is_none()
-            && (form.key.contains(&id.column)
-                || form.unique.iter().any(|set| set.contains(&id.column)))
-    })
+    form.ids.iter().filter(|id| identifies(form, id))
+}
+
+/// Whether an id column stands for the row itself: it alone is the key, or unique. Where it is only a
+/// part of that (a member of a group), an account may have many such rows, and the application
+/// makes them.
+pub(crate) fn identifies(form: &Form, id: &IdAt) -> bool {
+    id.path.is_none()
+        && (form.key == [id.column] || form.unique.iter().any(|set| *set == [id.column]))
 }
 
 /// Whether they are the same thing.

@@ -11,6 +11,10 @@
 //! becomes of it ([`OnConflict`]). A row that is the same thing as ours (see `alike`) may become
 //! ours where it stands, and keeps whoever refers to it; any other has to go, and goes only when
 //! nobody refers to it.
+//!
+//! A row that this migration wrote itself, and that has a value which another of its rows is to get,
+//! is nobody's but ours: no policy for the application's rows is about it. Ours waits until that one
+//! has changed or gone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -33,6 +37,13 @@ pub(super) struct Verdict {
 
 /// The code of a row whose new key is taken; its span may go elsewhere while nothing of it is there.
 pub(crate) const KEY_TAKEN: &str = "key_taken";
+
+/// The code of a row that cannot have a value because another row of this migration has it.
+const VALUE_HELD: &str = "value_held";
+
+/// The code of a row of ours that cannot change to what the source has, because a row of the target
+/// has a value of it.
+const VALUE_TAKEN: &str = "value_taken";
 
 /// A row's number, the row with its key, and the rows with one of its unique values.
 pub(super) type Contest = (usize, Option<Vec<Value>>, Vec<Vec<Value>>);
@@ -79,6 +90,9 @@ impl Surveyor {
             .map(|(number, _, _)| *number)
             .collect();
 
+        let all = contests.iter().flat_map(|(_, same, rivals)| same.iter().chain(rivals));
+        let written = self.recorded(form, &all.map(|row| pick(row, &form.key)).collect())?;
+
         let mut verdicts = Vec::new();
         let mut displaced: Vec<(usize, Vec<Vec<Value>>)> = Vec::new();
         for (number, same, rivals) in contests {
@@ -109,18 +123,28 @@ impl Surveyor {
             {
                 decided = Some(match rivals.first() {
                     // Ours as it was left; what it is to become, another row has.
-                    Some(_) if past.as_written(&plan.key, there) && form.yields() => {
-                        Fate::Overtaken
+                    Some(rival) if past.as_written(&plan.key, there) => {
+                        if written.contains(&pick(rival, &form.key)) {
+                            held(form, plan, rival, "changed")
+                        } else {
+                            let message = barred(form, plan, rival, "changed");
+                            Fate::Failed { code: VALUE_TAKEN, message }
+                        }
                     }
-                    Some(rival) if past.as_written(&plan.key, there) => Fate::Failed {
-                        code: "row_conflict",
-                        message: barred(form, plan, rival, "changed"),
-                    },
                     Some(_) | None => {
                         let why = "it was changed after this migration wrote it";
                         conflict(form, plan, there, Some(why))
                     }
                 });
+            } else if let Some(rival) =
+                rivals.iter().find(|row| written.contains(&pick(row, &form.key)))
+            {
+                decided = Some(held(form, plan, rival, "added"));
+            } else if let Some(there) =
+                same.as_ref().filter(|row| written.contains(&pick(row, &form.key)))
+            {
+                // Somebody looks who does not know this span's past.
+                decided = Some(conflict(form, plan, there, Some("it was changed since")));
             } else if let Some(theirs) = in_the_way.iter().find(|row| owner_of(row).is_none()) {
                 match form.on_conflict {
                     OnConflict::Fail => decided = Some(conflict(form, plan, theirs, None)),
@@ -301,6 +325,12 @@ fn conflict(form: &Form, plan: &Planned, there: &[Value], why: Option<&str>) -> 
             None => message,
         },
     }
+}
+
+/// A row that cannot have its unique values because another one of ours has them.
+fn held(form: &Form, plan: &Planned, there: &[Value], verb: &str) -> Fate {
+    let message = barred(form, plan, there, verb);
+    Fate::Failed { code: VALUE_HELD, message: format!("{message}, and this migration wrote it") }
 }
 
 /// That a row cannot have its unique values, because another one has them.

@@ -45,7 +45,8 @@ impl Surveyor {
 }
 
 /// Whether a row under a key that we wrote can still be that row: SQLite gives the largest number
-/// again when its row is gone. It names the same accounts, and agrees in something besides.
+/// again when its row is gone. It names the same accounts and agrees in something besides, or it was
+/// given to another account and agrees in everything else.
 pub(super) fn still_that(form: &Form, ours: &[Value], there: &[Value]) -> bool {
     let agree = |column: usize| {
         ours.get(column).is_some_and(|value| !value.is_null())
@@ -53,6 +54,12 @@ pub(super) fn still_that(form: &Form, ours: &[Value], there: &[Value]) -> bool {
     };
     let plain = form.ids.iter().filter(|id| id.path.is_none());
     let same_accounts = plain.into_iter().all(|id| ours.get(id.column) == there.get(id.column));
-    let others = (0..ours.len()).filter(|column| !form.key.contains(column));
-    same_thing(form, ours, there) || same_accounts && others.into_iter().any(agree)
+    let others = || (0..ours.len()).filter(|column| !form.key.contains(column));
+    let is_id = |column: &usize| form.ids.iter().any(|id| id.column == *column);
+    let given_away = || {
+        let alike = |column: usize| ours.get(column) == there.get(column);
+        others().filter(|column| !is_id(column)).all(alike)
+            && others().filter(|column| !is_id(column)).any(agree)
+    };
+    same_thing(form, ours, there) || same_accounts && others().any(agree) || given_away()
 }

@@ -17,7 +17,7 @@ use crate::layout::{Form, Keying, Layout, TableLayout, pick};
 use crate::quiet;
 use crate::rewrite::mentions;
 use crate::span::{key_from_json, key_to_json};
-use crate::survey::show_key;
+use crate::survey::{self, show_key};
 use crate::value::Value;
 
 /// A row of the target that names a unit.
@@ -186,14 +186,12 @@ pub async fn mentions_of(
     Ok(found)
 }
 
-/// Whether the id is part of the row's key or of a unique set: then the row stands for the unit.
+/// Whether the id is the row's key, or unique: then the row stands for the unit.
 pub(super) fn identifies(form: &Form, kind: &Kind, row: &[Value], id: &str) -> bool {
     form.ids.iter().any(|at| {
         at.kind == *kind
-            && at.path.is_none()
             && row.get(at.column).and_then(Value::as_str) == Some(id)
-            && (form.key.contains(&at.column)
-                || form.unique.iter().any(|set| set.contains(&at.column)))
+            && survey::identifies(form, at)
     })
 }
 
