@@ -42,8 +42,7 @@ async fn grows_at_most(percent: u64, databases: Databases) {
 
 /// Ten per cent is the goal. The optimised binary takes 48 and 53 MB, and 68 and 76 MB with rows. This
 /// one is built for tests, and the system's allocator makes its peak vary by some megabytes (67 and 79
-/// to 84 MB with rows, from run to run). Thirty bytes for each user would be three per cent; a name
-/// kept of everybody, fifteen at least.
+/// to 84 MB with rows, from run to run).
 const ALLOWANCE: u64 = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
