@@ -448,3 +448,26 @@ async fn rows_that_an_account_has_many_of_are_the_applications() {
     assert_eq!(count(own), 2);
     assert!(stage.target().user(&who).is_some());
 }
+
+/// With nobody and nothing that has arrived, there is nothing to compare; what stood in the way is
+/// looked at all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_failure_of_the_only_span_ends_with_its_reason() {
+    let stage = Stage::set(Options { users: 0, rows: 0, seed: 72, ..Options::default() }).await;
+    let (source, target) = both(&stage);
+    for side in [&source, &target] {
+        side.execute_batch("CREATE TABLE settings (k TEXT PRIMARY KEY, v TEXT)").unwrap();
+        side.execute_batch("INSERT INTO settings VALUES ('k', 'same')").unwrap();
+    }
+    source.execute_batch("INSERT INTO settings VALUES ('l', 'source')").unwrap();
+    let _complete = stage.run().await.expect(0);
+    source.execute_batch("UPDATE settings SET v = 'source since' WHERE k = 'l'").unwrap();
+    target.execute_batch("UPDATE settings SET v = 'target since' WHERE k = 'l'").unwrap();
+    let _both = stage.run().await.expect(3);
+    assert_eq!(failures(&stage).await.first().unwrap().0, "changed_on_both_sides");
+    source.execute_batch("DELETE FROM settings WHERE k = 'l'").unwrap();
+    let _ended = stage.run().await.expect(0);
+    assert_eq!(failures(&stage).await, []);
+    assert_eq!(text(&target, "SELECT v FROM settings WHERE k = 'l'").unwrap(), "target since");
+    stage.replay();
+}
