@@ -78,15 +78,16 @@ pub(crate) async fn follow(workers: &Workers<'_>, interrupt: &Interrupt) -> Resu
     }
     if kept > 0 {
         let message = format!(
-            "{kept} accounts stay although the source has deleted their users: \
-             `rehome failures --code {CODE}` says why"
+            "accounts that stay although the source has deleted their users: {kept} \
+             (`rehome failures --code {CODE}` says why)"
         );
         workers.watcher.note(&Progress::Warned { message });
     }
     if going.is_empty() {
         return Ok(Finish::Quiescent);
     }
-    let message = format!("deleting {} accounts whose users the source has deleted", going.len());
+    let message =
+        format!("accounts to delete, as the source has deleted their users: {}", going.len());
     workers.watcher.note(&Progress::Warned { message });
     let selection = Selection::Only { kind: USER, names: going };
     let worker = workers.deleting(attached, []);

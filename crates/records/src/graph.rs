@@ -1,8 +1,8 @@
 //! The order in which tables are copied: parents before their children.
 //!
-//! Foreign keys, and references inside JSON, make a directed graph. Its strongly connected components (by
-//! transitive closure: a database has few tables) are the groups of
-//! tables that refer to each other in a circle; between groups the order is topological, within a
+//! Foreign keys, and references inside JSON, make a directed graph. Its strongly connected components
+//! (by transitive closure: a database has few tables) are the groups of tables that refer to each
+//! other in a circle; between groups the order is topological, within a
 //! group and among the unrelated it is alphabetical, so that it is the same in every run.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,9 +3,9 @@
 //! A parent of the same batch will do, unless it does not come itself. Within a circle of
 //! references (a table that refers to itself, two tables that refer to each other) a reference
 //! that may be NULL is left empty for now and completed later, because spans are written one by
-//! one; but not one to a row of the same batch that fails or waits. Otherwise the row waits for a row of the parent's table; or it fails, when the parent
-//! will never come because the source lacks it too, or its table is not carried. A row whose
-//! parent was left out is left out with it.
+//! one; but not one to a row of the same batch that fails or waits. Otherwise the row waits for a row
+//! of the parent's table; or it fails, when the parent will never come because the source lacks it
+//! too, or its table is not carried. A row whose parent was left out is left out with it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
